@@ -1,0 +1,203 @@
+"""Trains what a config describes, or goes on with a run that was interrupted.
+
+  python scripts/train.py --config=configs/digits_cnn.py --workdir=runs/digits_cnn
+  python scripts/train.py ... --config.optimizer.learning_rate=1e-3
+
+Exit status: 0 when the run is complete, 2 on bad input, 3 when training met a value that is not
+finite, 75 when a signal stopped it (all is saved; the same command goes on).
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from zoo import cli, provenance
+from zoo.data import normalize
+from zoo.experiment import Experiment, complete_config, make_experiment
+from zoo.optim import scheduled_learning_rate, set_learning_rate
+from zoo.training import build, make_evaluate, run, rundir
+from zoo.training.checkpoint import Checkpoints
+from zoo.training.curves import draw_curves
+from zoo.training.interrupt import EXIT_INTERRUPTED, Interrupt
+from zoo.training.lock import RunLock
+from zoo.training.progress import Progress, Throughput
+from zoo.training.watch import NonFiniteError, Watch
+from zoo.training.writers import MetricWriter
+
+EXIT_NONFINITE = 3
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('config', None, 'Config file; options follow as --config.section.option=value.')
+flags.DEFINE_string('workdir', None, 'Run directory. One that holds a run goes on with it.')
+flags.DEFINE_bool('allow_config_change', False, 'Go on with a run though its config has changed.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(argv: list[str]) -> int:
+  config = cli.load_config(FLAGS.config, argv[1:], complete_config)
+  workdir = Path(FLAGS.workdir)
+  with Interrupt() as interrupt, RunLock(workdir):
+    changed = check_config(workdir, config.to_dict())
+    kept = workdir / 'normalization.json'
+    statistics = normalize.load(kept) if kept.exists() and not changed else None
+    experiment = make_experiment(config, statistics=statistics)
+    rundir.write_config(workdir, config.to_dict())
+    if experiment.dataset.statistics:
+      normalize.save(experiment.dataset.statistics, kept)
+    try:
+      rate = config.optimizer.learning_rate if changed else None
+      return train(experiment, workdir, interrupt, new_learning_rate=rate)
+    except NonFiniteError as error:
+      print(f'train.py: stopped: {error}; the last checkpoint is from before', file=sys.stderr)
+      return EXIT_NONFINITE
+
+
+def check_config(workdir: Path, config: dict[str, Any]) -> bool:
+  """Whether the run was begun with another config; refuses to go on unless a flag allows it."""
+  if not (workdir / 'config.json').exists():
+    return False
+  difference = rundir.config_difference(rundir.read_config(workdir), config)
+  for line in difference:
+    print(f'config has changed: {line}', file=sys.stderr)
+  if difference and not FLAGS.allow_config_change:
+    raise ValueError(
+      f'{workdir} holds a run of another config: use another --workdir, or --allow_config_change'
+    )
+  return bool(difference)
+
+
+def train(
+  experiment: Experiment, workdir: Path, interrupt: Interrupt, new_learning_rate: float | None
+) -> int:
+  """Runs to the last step, from the newest checkpoint if there is one. Returns the exit status."""
+  settings, dataset, parallel = experiment.settings, experiment.dataset, experiment.parallel
+  source, batch_size = dataset.train, jax.tree.leaves(dataset.train.spec)[0].shape[0]
+  origin = provenance.provenance()
+  program = build(experiment.objective, experiment.tx, source, parallel, settings.steps_per_call)
+  judges = {
+    split: make_evaluate(experiment.objective, one_pass, parallel, program.state)
+    for split, one_pass in dataset.evaluation.items()
+  }
+  preview = experiment.make_preview(program.state)
+  checkpoints = Checkpoints(
+    workdir / 'checkpoints',
+    keep_last=settings.keep_last,
+    keep_best=settings.keep_best,
+    best=settings.best,
+    mode=settings.best_mode,
+  )
+  with checkpoints:
+    restored = checkpoints.restore(*program.abstract)
+    if restored is None:
+      step, past = 0, {'seconds': 0.0, 'skipped': 0}
+      state, source_state = program.init(jax.random.key(settings.seed))
+    else:
+      step, state, source_state, past = restored
+      source_state = program.place_source(source_state)
+      if step == settings.steps and (workdir / 'summary.json').exists():
+        print(
+          f'the run in {workdir} is complete: {describe(rundir.read_summary(workdir)["metrics"])}'
+        )
+        return 0
+      if new_learning_rate is not None:
+        state = state.replace(opt_state=set_learning_rate(state.opt_state, new_learning_rate))
+      print(f'going on from step {step}')
+
+    start, started = step, time.perf_counter()
+    watch, throughput = Watch(settings.on_nonfinite, past['skipped']), Throughput()
+    seconds = lambda: past['seconds'] + time.perf_counter() - started
+
+    with MetricWriter(workdir, step) as writer, Progress(settings.steps, step) as progress:
+      calls = run(
+        program,
+        source,
+        state,
+        source_state,
+        steps=settings.steps,
+        start=start,
+        steps_per_call=settings.steps_per_call,
+        prefetch=settings.prefetch,
+      )
+      for state, source_state, scalars in calls:
+        step += settings.steps_per_call
+        watch.add(scalars.pop('nonfinite'))
+        checkpoints.check()
+
+        # What is written of a step is written before it is saved, and depends on nothing but it:
+        # so a run that was killed ends with the same metrics.jsonl as one that was not.
+        if is_due(step, settings.log_every, settings.steps):
+          watch.look(state.params)
+          rate = scheduled_learning_rate(state.opt_state)
+          figures = jax.device_get(
+            {f'train/{k}': v for k, v in scalars.items()} | {'learning_rate': rate}
+          )
+          figures |= {'train/skipped': watch.skipped} if watch.skipped else {}
+          writer.write(step, figures)
+          speed = throughput.update(step * batch_size)
+          writer.write_timing(
+            step, {'examples_per_second': speed, 'seconds': seconds()} if speed else {}
+          )
+          progress.update(step, figures, speed)
+
+        with throughput.paused():
+          metrics = None
+          if 'validation' in judges and is_due(step, settings.eval_every, settings.steps):
+            metrics = judges['validation'](state)
+            writer.write(step, {f'validation/{k}': v for k, v in metrics.items()})
+            progress.write(f'step {step}: {describe({"validation": metrics})}')
+          if is_due(step, settings.preview_every, settings.steps):
+            for name, picture in preview(state).items():
+              writer.write_image(name, step, picture)
+          if interrupt.requested or is_due(step, settings.checkpoint_every, settings.steps):
+            watch.look(state.params)
+            info = {'seconds': seconds(), 'skipped': watch.skipped}
+            checkpoints.save(step, state, program.merge_source(source_state), info, metrics)
+        if interrupt.requested and step < settings.steps:
+          checkpoints.wait()
+          progress.write(f'{interrupt.requested}: saved step {step}; the same command goes on')
+          return EXIT_INTERRUPTED
+
+    checkpoints.wait()
+    final = {split: judge(state) for split, judge in judges.items()}
+    draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')
+    summary = {
+      'metrics': final,
+      'steps': settings.steps,
+      'seed': settings.seed,
+      'strategy': parallel.strategy,
+      'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
+      'skipped_steps': watch.skipped,
+      'seconds': seconds(),
+      'examples_per_second': throughput.mean,
+      'provenance': origin,
+    }
+    rundir.write_summary(workdir, summary)
+  print(f'complete after {summary["seconds"]:.0f} s: {describe(final)}')
+  for kind, path in (
+    ('checkpoint', f'checkpoints/{step}'),
+    ('curves', 'curves.png'),
+    ('pictures', 'previews'),
+  ):
+    print(f'  {kind:11}{workdir / path}')
+  return 0
+
+
+def is_due(step: int, every: int, last: int) -> bool:
+  """Whether something is done at this step: every so often (0: never), and at the last."""
+  return step == last or (every > 0 and step % every == 0)
+
+
+def describe(metrics: dict[str, dict[str, float]]) -> str:
+  """Figures by split in words."""
+  return ', '.join(
+    f'{split} accuracy {figures["accuracy"]:.2%} (loss {figures["loss"]:.4f})'
+    for split, figures in metrics.items()
+  )
+
+
+if __name__ == '__main__':
+  cli.run(main)

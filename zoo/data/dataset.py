@@ -1,0 +1,159 @@
+"""A dataset ready to train on: sources for training and evaluation, and how inputs are scaled."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.data import arrays, normalize
+from zoo.names import unknown
+from zoo.types import Batch, Source
+
+NORMALIZATIONS = ('standardize', 'scale', 'none')
+
+
+class Dataset(NamedTuple):
+  """What an experiment learns from.
+
+  Attributes:
+    train: an endless source.
+    evaluation: sources of one pass by split: 'validation' and 'test', those that there are.
+    num_classes: of the labels.
+    class_names: of the labels, in their order.
+    input_key: which leaf of a batch is the input.
+    statistics: {mean, std}, float32 [channels or features], to standardise by, or None.
+    scale: batch -> batch: from what is stored to float32, pictures to [0, 1].
+    standardize: batch -> batch: what follows `scale` and augmentation.
+  """
+
+  train: Source
+  evaluation: dict[str, Source]
+  num_classes: int
+  class_names: tuple[str, ...]
+  input_key: str
+  statistics: Mapping[str, np.ndarray] | None
+  scale: Callable[[Batch], Batch]
+  standardize: Callable[[Batch], Batch]
+
+
+def load_dataset(
+  name: str = 'digits',
+  *,
+  dir: str | None = None,  # noqa: A002
+  train: str = 'train',
+  validation: str = '',
+  test: str = 'test',
+  image_size: tuple[int, ...] = (),
+  channels: int = 3,
+  batch_size: int = 128,
+  eval_batch_size: int = 0,
+  on_device: bool = True,
+  normalization: str = 'standardize',
+  mean: tuple[float, ...] = (),
+  std: tuple[float, ...] = (),
+  statistics: Mapping[str, np.ndarray] | None = None,
+  workers: int = 4,
+  shard: tuple[int, int] = (0, 1),
+) -> Dataset:
+  """Loads a dataset by name.
+
+  Args:
+    name: a TFDS name (ours, such as 'digits', need no network) or 'folder:PATH'.
+    dir: where TFDS keeps datasets; its own default if None.
+    train: split to train on, in TFDS syntax: 'train[:90%]'.
+    validation: split to choose by; none if empty.
+    test: split for the final figures; none if empty.
+    image_size: (height, width) that pictures are fitted to: folders need it.
+    channels: of pictures from a folder: 3 for colour, 1 for grey.
+    batch_size: examples in a training batch, over all devices of this process.
+    eval_batch_size: in an evaluation batch; 0 for the same.
+    on_device: decode all once and keep it on the device; otherwise stream it from the host.
+    normalization: 'standardize' (mean 0 and variance 1, per channel or feature), 'scale' (pictures
+      to [0, 1] and no more) or 'none'.
+    mean: to standardise by, where it is known; computed from the training split otherwise.
+    std: likewise.
+    statistics: the same as computed by an earlier load.
+    workers: threads that decode.
+    shard: (index, count) of this process.
+
+  Raises:
+    ValueError: whatever is wrong with name, split or a record; one line that names it.
+  """
+  if normalization not in NORMALIZATIONS:
+    raise unknown('config.data.normalization', normalization, NORMALIZATIONS)
+  if bool(mean) != bool(std):
+    raise ValueError('config.data.mean and config.data.std go together; one of them is missing')
+  for option, value in (
+    ('batch_size', batch_size),
+    ('eval_batch_size', eval_batch_size or batch_size),
+  ):
+    if value < 1:
+      raise ValueError(f'config.data.{option} must be at least 1, not {value}')
+
+  splits = {'train': train, 'validation': validation, 'test': test}
+  records = {
+    kind: open_records(name, split, dir, image_size, channels)
+    for kind, split in splits.items()
+    if split
+  }
+  if 'train' not in records:
+    raise ValueError('config.data.train names no split')
+  num_classes = records['train'].num_classes
+  if num_classes is None:
+    raise ValueError(f'{name} has no class labels, which classification needs')
+  first = records['train'][0]
+  input_key = 'image' if 'image' in first else 'features'
+
+  from zoo.data import stream  # Grain, only now
+
+  keys, eval_size = (input_key, 'label'), eval_batch_size or batch_size
+  train_data = records['train']
+  if on_device:
+    held = {kind: stream.collect(r, keys, workers) for kind, r in records.items()}
+    train_data = held.pop('train')
+    source = arrays.epochs(train_data, batch_size)
+    evaluation = {kind: arrays.one_pass(x, eval_size) for kind, x in held.items()}
+  else:
+    options = {'keys': keys, 'shard': shard, 'workers': workers}
+    source = stream.stream(train_data, batch_size, **options)
+    evaluation = {
+      kind: stream.one_pass(r, eval_size, **options)
+      for kind, r in records.items()
+      if kind != 'train'
+    }
+
+  if normalization != 'standardize':
+    statistics = None
+  elif mean:
+    statistics = {'mean': np.array(mean, np.float32), 'std': np.array(std, np.float32)}
+  elif statistics is None:
+    statistics = normalize.statistics(train_data, input_key, workers)
+  unchanged = lambda batch: batch
+  return Dataset(
+    train=source,
+    evaluation=evaluation,
+    num_classes=num_classes,
+    class_names=tuple(records['train'].class_names),
+    input_key=input_key,
+    statistics=statistics,
+    scale=unchanged if normalization == 'none' else normalize.scale(input_key),
+    standardize=normalize.standardize(statistics, input_key) if statistics else unchanged,
+  )
+
+
+def open_records(
+  name: str, split: str, directory: str | None, image_size: tuple[int, ...], channels: int
+) -> Any:
+  """Random access to the examples of a split."""
+  if len(image_size) not in (0, 2):
+    raise ValueError(f'config.data.image_size must be (height, width), not {image_size}')
+  size = (image_size[0], image_size[1]) if image_size else None
+  if name.startswith('folder:'):
+    from zoo.data import folder
+
+    if size is None:
+      raise ValueError(f'config.data.image_size must say how large the pictures of {name} shall be')
+    return folder.records(name.removeprefix('folder:'), split, size, channels)
+  from zoo.data import tfds
+
+  return tfds.records(name, split, directory, size)

@@ -1,0 +1,1 @@
+"""What a model now does, as pictures or text, drawn on the host."""

@@ -1,0 +1,46 @@
+"""Watches for steps that met something not finite, without waiting for any of them."""
+
+import jax
+
+from zoo.training.step import describe_nonfinite
+from zoo.types import Array, PyTree
+
+
+class NonFiniteError(RuntimeError):
+  """Training met a loss, a gradient or an update that is not finite."""
+
+
+class Watch:
+  """Collects what the steps found, and looks at it when something is fetched anyway.
+
+  Such a step changed nothing (`make_train_step`), so to look late loses nothing, provided that one
+  looks before anything is saved.
+
+  Attributes:
+    skipped: steps that were not finite so far.
+  """
+
+  def __init__(self, policy: str, skipped: int = 0):
+    """Args: policy 'halt' raises, 'skip' counts; skipped by an earlier part of the run."""
+    self._policy = policy
+    self._found: list[Array] = []
+    self.skipped = skipped
+
+  def add(self, nonfinite: Array) -> None:
+    """Takes a call's `scalars['nonfinite']`."""
+    self._found.append(nonfinite)
+
+  def look(self, params: PyTree) -> None:
+    """Fetches what has been added.
+
+    Args:
+      params: the parameters trained, for their names.
+
+    Raises:
+      NonFiniteError: under 'halt'; names the step and what it was.
+    """
+    found, self._found = jax.device_get(self._found), []
+    for message in filter(None, (describe_nonfinite(f, params) for f in found)):
+      if self._policy == 'halt':
+        raise NonFiniteError(message)
+      self.skipped += 1
