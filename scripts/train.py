@@ -45,12 +45,8 @@ def main(argv: list[str]) -> int:
     kept = workdir / 'normalization.json'
     statistics = normalize.load(kept) if kept.exists() and not changed else None
     experiment = make_experiment(config, statistics=statistics)
-    rundir.write_config(workdir, config.to_dict())
-    if experiment.dataset.statistics:
-      normalize.save(experiment.dataset.statistics, kept)
     try:
-      rate = config.optimizer.learning_rate if changed else None
-      return train(experiment, workdir, interrupt, new_learning_rate=rate)
+      return train(experiment, config.to_dict(), workdir, interrupt)
     except NonFiniteError as error:
       print(f'train.py: stopped: {error}; the last checkpoint is from before', file=sys.stderr)
       return EXIT_NONFINITE
@@ -71,7 +67,7 @@ def check_config(workdir: Path, config: dict[str, Any]) -> bool:
 
 
 def train(
-  experiment: Experiment, workdir: Path, interrupt: Interrupt, new_learning_rate: float | None
+  experiment: Experiment, config: dict[str, Any], workdir: Path, interrupt: Interrupt
 ) -> int:
   """Runs to the last step, from the newest checkpoint if there is one. Returns the exit status."""
   settings, dataset, parallel = experiment.settings, experiment.dataset, experiment.parallel
@@ -103,9 +99,18 @@ def train(
           f'the run in {workdir} is complete: {describe(rundir.read_summary(workdir)["metrics"])}'
         )
         return 0
-      if new_learning_rate is not None:
-        state = state.replace(opt_state=set_learning_rate(state.opt_state, new_learning_rate))
+      if step > settings.steps:
+        raise ValueError(f'the run in {workdir} is at step {step}, beyond steps={settings.steps}')
+      # A leaf of the state, so what the checkpoint says would hold for ever.
+      rate = config['optimizer']['learning_rate']
+      state = state.replace(opt_state=set_learning_rate(state.opt_state, rate))
       print(f'going on from step {step}')
+
+    # Only now, so that a config that cannot be built, or is of another model than the checkpoint,
+    # changes nothing; the statistics first, so that a kill between the two leaves a changed config.
+    if dataset.statistics:
+      normalize.save(dataset.statistics, workdir / 'normalization.json')
+    rundir.write_config(workdir, config)
 
     start, started = step, time.perf_counter()
     watch, throughput = Watch(settings.on_nonfinite, past['skipped']), Throughput()

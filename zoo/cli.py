@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
 from zoo.names import unknown
+from zoo.training.checkpoint import CheckpointError
+from zoo.training.lock import LockError
 
 EXIT_ERROR = 2
 
@@ -27,7 +30,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   def guarded(argv: list[str]) -> None:
     try:
       status = main(argv)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, CheckpointError, LockError) as error:
       if FLAGS.debug:
         raise
       status = fail(error)
@@ -43,30 +46,36 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except flags.Error as error:
       sys.exit(fail(error))
 
+  # Without the line of code that warned.
+  warnings.formatwarning = lambda message, *_, **__: f'{script()}: warning: {message}\n'
   app.run(guarded, flags_parser=parse)
 
 
 def fail(error: Exception) -> int:
   """Prints the first line of an error and returns the exit status."""
   lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-  print(f'{Path(sys.argv[0]).name}: error: {lines[0].strip()}', file=sys.stderr)
+  print(f'{script()}: error: {lines[0].strip()}', file=sys.stderr)
   return EXIT_ERROR
 
 
+def script() -> str:
+  return Path(sys.argv[0]).name
+
+
 def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Splits off the overrides: `--config.a.b=c`, `--config.a.b c`, `--noconfig.a.b`."""
+  """Splits off the overrides: `--config.a.b=c`, also as `--config.a.b c`, and `--noconfig.a.b`."""
   rest, overrides = [], []
-  target = rest
+  open_override = False  # its value may follow
   for arg in argv:
     if arg.startswith('-') and arg != '-':
-      name = arg.lstrip('-')
-      target = overrides if name.startswith(('config.', 'noconfig.')) else rest
-      target.append(arg)
-      if target is overrides and '=' in arg:
-        target = rest
+      is_override = arg.lstrip('-').startswith(('config.', 'noconfig.'))
+      (overrides if is_override else rest).append(arg)
+      open_override = is_override and '=' not in arg
+    elif open_override:
+      overrides[-1] += f'={arg}'
+      open_override = False
     else:  # a value that belongs to the flag before it
-      target.append(arg)
-      target = rest
+      rest.append(arg)
   return rest, overrides
 
 
@@ -91,10 +100,16 @@ def load_config(
   if not Path(file).is_file():
     near = sorted(p.name for p in Path(file).parent.glob('*.py'))
     raise ValueError(f'no config file {file}; in its folder there are: {", ".join(near) or "none"}')
-  get_config = runpy.run_path(file).get('get_config')
-  if get_config is None:
-    raise ValueError(f'{file} does not define get_config()')
-  values = (get_config(argument) if argument else get_config()).to_dict()
+  try:
+    get_config = runpy.run_path(file).get('get_config')
+    if get_config is None:
+      raise ValueError('it does not define get_config()')
+    values = get_config(argument) if argument else get_config()
+    if not isinstance(values, config_dict.ConfigDict):
+      raise ValueError(f'get_config() must return a ConfigDict, not a {type(values).__name__}')
+    values = values.to_dict()
+  except Exception as error:  # whatever a person's file raises; --debug shows where
+    raise ValueError(f'config file {file}: {type(error).__name__}: {error}') from error
 
   # Another model or objective has other options: what the file says of the old one is dropped.
   for override in overrides:
@@ -121,7 +136,7 @@ def check_names(config: config_dict.ConfigDict, overrides: Sequence[str]) -> Non
   """Raises ValueError, naming the nearest valid name, for an override of what does not exist."""
   for override in overrides:
     if not override.startswith('-'):
-      continue
+      raise ValueError(f'{override!r} is no option; options look like --config.train.steps=100')
     _, *path = override.partition('=')[0].lstrip('-').split('.')
     node, where = config, 'config'
     for name in path:

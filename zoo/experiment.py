@@ -15,7 +15,7 @@ from ml_collections import config_dict
 
 from zoo import models, objectives
 from zoo.config import complete, options_of
-from zoo.data import augment, randaugment
+from zoo.data import augment, mixing, randaugment
 from zoo.data.dataset import Dataset, load_dataset
 from zoo.names import unknown
 from zoo.optim import make_optimizer
@@ -64,8 +64,8 @@ AUGMENTATIONS = {
   'random_affine': augment.random_affine,
   'rand_augment': randaugment.rand_augment,
   'cutout': augment.cutout,
-  'mixup': augment.mixup,
-  'cutmix': augment.cutmix,
+  'mixup': mixing.mixup,
+  'cutmix': mixing.cutmix,
 }
 MIXING = ('mixup', 'cutmix')
 
@@ -130,6 +130,8 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
   for section in values:
     if section not in SECTIONS:
       raise unknown('section of config', section, SECTIONS)
+    if not isinstance(values[section], Mapping):
+      raise ValueError(f'config.{section} must be a section of options, not {values[section]!r}')
   sections = {section: dict(values.get(section, {})) for section in SECTIONS}
   entry = chosen('model', sections['model'], MODELS)
   objective = chosen('objective', sections['objective'], OBJECTIVES)

@@ -59,7 +59,8 @@ class Objective(NamedTuple):
   Attributes:
     init: (key, batch) -> (params, extras). Runs under jit, on a batch of zeros.
     loss: (params, extras, batch, key) -> (scalar, (extras, scalars)). The scalar is what is
-      differentiated, and a mean over examples; `scalars` are means too, for the log.
+      differentiated, and a mean over examples; `scalars` are means too, for the log. Under a mapped
+      axis the step averages scalar and scalars, but extras must come out alike on every device.
     evaluate: (params, extras, batch, key) -> Metrics. `batch['weight']`, where there is one, is 0
       for the padding of a short last batch.
     refresh: (extras, new_params, step) -> extras, after the update: a target network, an average.

@@ -10,7 +10,7 @@ import scipy.ndimage
 import scipy.stats
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from zoo.data import augment, randaugment
+from zoo.data import augment, mixing, randaugment
 
 FACTORIES = {
   'random_crop': lambda: augment.random_crop(3),
@@ -18,13 +18,13 @@ FACTORIES = {
   'random_flip': augment.random_flip,
   'random_affine': lambda: augment.random_affine(20.0, 0.1, (0.8, 1.25), 10.0),
   'cutout': lambda: augment.cutout(3),
-  'mixup': lambda: augment.mixup(1.0, num_classes=5),
-  'cutmix': lambda: augment.cutmix(1.0, num_classes=5),
+  'mixup': lambda: mixing.mixup(1.0, num_classes=5),
+  'cutmix': lambda: mixing.cutmix(1.0, num_classes=5),
   'rand_augment': randaugment.rand_augment,
   'chain': lambda: augment.chain(
     augment.random_crop(2),
     augment.random_affine(10.0, 0.1),
-    augment.cutmix(1.0, num_classes=5),
+    mixing.cutmix(1.0, num_classes=5),
   ),
 }
 every_augmentation = pytest.mark.parametrize('name', FACTORIES)
@@ -121,8 +121,8 @@ def test_sharded_examples_give_what_whole_ones_do_without_gathering_them():
     augment.random_flip,
     augment.random_affine,
     augment.cutout,
-    augment.mixup,
-    augment.cutmix,
+    mixing.mixup,
+    mixing.cutmix,
     randaugment.rand_augment,
   ],
 )
@@ -290,7 +290,7 @@ def test_mixup_is_the_formula_on_images_and_labels():
     'image': jnp.eye(count).reshape(count, 4, 4, 1),
     'label': jnp.arange(count, dtype=jnp.int32),
   }
-  out = jax.jit(augment.mixup(1.0, num_classes=count))(jax.random.key(2), batch)
+  out = jax.jit(mixing.mixup(1.0, num_classes=count))(jax.random.key(2), batch)
   image, label = np.asarray(out['image']).reshape(count, count), np.asarray(out['label'])
   lam = np.diag(image)
   partner = np.roll(np.arange(count), -1)
@@ -307,7 +307,7 @@ def test_mixup_draws_from_beta():
   count = 2000
   labels = jnp.tile(jnp.eye(2), (count // 2, 1))
   batch = {'image': jnp.zeros((count, 1, 1, 1)), 'label': labels}
-  mixed = jax.jit(augment.mixup(0.4))(jax.random.key(0), batch)['label']
+  mixed = jax.jit(mixing.mixup(0.4))(jax.random.key(0), batch)['label']
   lam = np.sum(mixed * labels, axis=1)
   assert scipy.stats.kstest(lam, scipy.stats.beta(0.4, 0.4).cdf).pvalue > 1e-3
 
@@ -319,7 +319,7 @@ def test_cutmix_label_is_the_share_of_pixels():
     'image': jnp.broadcast_to(values[:, None, None, None], (count, 9, 12, 3)),
     'label': jnp.eye(count),  # soft already
   }
-  out = jax.jit(augment.cutmix(1.0))(jax.random.key(0), batch)
+  out = jax.jit(mixing.cutmix(1.0))(jax.random.key(0), batch)
   image, label = np.asarray(out['image']), np.asarray(out['label'])
   shares = []
   for i in range(count):
@@ -339,10 +339,10 @@ def test_cutmix_label_is_the_share_of_pixels():
 def test_soft_labels():
   labels = jnp.array([2, 0])
   one_hot = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-  np.testing.assert_array_equal(augment.soft_labels('mixup', labels, 3), one_hot)
+  np.testing.assert_array_equal(mixing.soft_labels('mixup', labels, 3), one_hot)
   half = jnp.asarray(one_hot, jnp.bfloat16)
   for num_classes in (0, 3):
-    same = augment.soft_labels('mixup', half, num_classes)
+    same = mixing.soft_labels('mixup', half, num_classes)
     np.testing.assert_array_equal(same, one_hot)
     assert same.dtype == jnp.float32
 
@@ -357,8 +357,8 @@ def test_soft_labels():
     (lambda: augment.random_crop(1, 'reflekt'), "unknown mode 'reflekt', did you mean 'reflect'"),
     (lambda: augment.random_affine(scale=(1.2, 0.8)), 'scale'),
     (lambda: augment.cutout(0), 'size'),
-    (lambda: augment.mixup(0.0), 'mixup: alpha'),
-    (lambda: augment.cutmix(-1.0), 'cutmix: alpha'),
+    (lambda: mixing.mixup(0.0), 'mixup: alpha'),
+    (lambda: mixing.cutmix(-1.0), 'cutmix: alpha'),
   ],
 )
 def test_bad_parameters(make, message):
@@ -366,7 +366,7 @@ def test_bad_parameters(make, message):
     make()
 
 
-@pytest.mark.parametrize('factory', [augment.mixup, augment.cutmix])
+@pytest.mark.parametrize('factory', [mixing.mixup, mixing.cutmix])
 def test_bad_labels(factory):
   batch = make_batch()
   with pytest.raises(ValueError, match='integer labels need num_classes'):

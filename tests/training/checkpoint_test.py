@@ -29,7 +29,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from zoo.training import manifest
+from zoo.training import folders, manifest
 from zoo.training.checkpoint import CheckpointError, Checkpoints
 from zoo.types import TrainState
 
@@ -430,7 +430,7 @@ def test_a_save_that_fails_in_the_background_is_told_and_harms_nothing(
       elif where == 'manifest':
         patch.setattr(manifest, 'write', full)
       else:
-        patch.setattr(manifest.StepFolders, 'publish', full)
+        patch.setattr(folders.StepFolders, 'publish', full)
       checkpoints.save(2, *small(2))
       deadline = time.monotonic() + 30
       with pytest.raises(CheckpointError) as error:
@@ -495,59 +495,73 @@ def test_a_disk_that_is_really_full(tmp_path, capfd):
 
 # Kills.
 
+# Every line on stdin starts a process that saves steps from that number on, until it is killed.
+# They are forked from one that has imported all and not yet touched a device, which is quick.
 SAVE_FOR_EVER = """
-import sys
+import os, sys
 sys.path.insert(0, 'tests/training')
+import orbax.checkpoint
 from checkpoint_test import small
 from zoo.training.checkpoint import Checkpoints
-step = int(sys.argv[2])
-with Checkpoints(sys.argv[1], keep_last=1, keep_best=0) as checkpoints:
-  while True:
-    step += 1
-    state = small(step)
-    print('begin', step, flush=True)
-    checkpoints.save(step, *state)
-    checkpoints.wait()
-    print('end', step, flush=True)
+
+def save_for_ever(step):
+  with Checkpoints(sys.argv[1], keep_last=1, keep_best=0) as checkpoints:
+    while True:
+      step += 1
+      state = small(step)
+      print('begin', step, flush=True)
+      checkpoints.save(step, *state)
+      checkpoints.wait()
+      print('end', step, flush=True)
+
+for line in sys.stdin:
+  child = os.fork()
+  if not child:
+    save_for_ever(int(line))
+  print('child', child, flush=True)
+  os.waitpid(child, 0)
+  print('dead', child, flush=True)
 """
 
 
-def save_until_killed(directory, last, delay):
-  """Returns the last step that a process, killed `delay` after it began one, said to be saved."""
-  environment = {**os.environ, 'XLA_FLAGS': ''}
-  process = subprocess.Popen(
-    [sys.executable, '-c', SAVE_FOR_EVER, str(directory), str(last)],
-    stdout=subprocess.PIPE,
-    text=True,
-    cwd=REPOSITORY,
-    env=environment,
-  )
-  assert process.stdout is not None
-  begun = 0
+def save_until_killed(process, last, delay):
+  """Returns the last step that a child, killed `delay` after it began its second, called saved."""
+  process.stdin.write(f'{last}\n')
+  process.stdin.flush()
+  child = begun = 0
   for line in process.stdout:
-    word, step = line.split()
+    word, number = line.split()
+    child = int(number) if word == 'child' else child
     begun += word == 'begin'
-    if begun == 2:  # not in the first, which takes longer
-      break
-    last = int(step) if word == 'end' else last
-  time.sleep(delay)
-  os.kill(process.pid, signal.SIGKILL)
-  for line in process.stdout:  # what it said until then
-    word, step = line.split()
-    last = int(step) if word == 'end' else last
-  process.wait()
-  return last
+    last = int(number) if word == 'end' else last
+    if child and begun == 2:
+      time.sleep(delay)
+      os.kill(child, signal.SIGKILL)
+      begun = -1_000_000
+    if word == 'dead':
+      return last
+  raise AssertionError('the process that starts the others has ended')
 
 
 def kill_often(directory, kills):
   rng = random.Random(kills)
   last = 0
-  for _ in range(kills):
-    last = save_until_killed(directory, last, rng.uniform(0, 0.1))
-    with warnings.catch_warnings(action='error'):  # a kill is no damage
-      restored = restore(directory)
-    assert restored is not None and restored in (last, last + 1)
-    last = restored
+  with subprocess.Popen(
+    [sys.executable, '-c', SAVE_FOR_EVER, str(directory)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+    cwd=REPOSITORY,
+    env={**os.environ, 'XLA_FLAGS': ''},
+  ) as process:
+    for _ in range(kills):
+      last = save_until_killed(process, last, rng.uniform(0, 0.1))
+      with warnings.catch_warnings(action='error'):  # a kill is no damage
+        restored = restore(directory)
+      assert restored is not None and restored in (last, last + 1)
+      last = restored
+    assert process.stdin is not None
+    process.stdin.close()
   assert last >= kills
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.training import toy
 from zoo.data import arrays
 from zoo.training import build, make_evaluate, parallelize, run, train
-from zoo.training.loop import prefetched
+from zoo.training.prefetch import prefetched
 
 ONE = jax.devices()[:1]
 

@@ -2,7 +2,7 @@
 
 A save goes: Orbax commits to `120.partial`; the manifest is written there; `120.partial` becomes
 `120`; only then is an older step deleted. So a kill at any instant leaves the newest complete step
-as it was. See manifest.py for what the folders' names mean.
+as it was. See folders.py for what the names mean.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from zoo.training import manifest
+from zoo.training import leaves, manifest
+from zoo.training.folders import DAMAGED, StepFolders
 from zoo.types import PyTree, TrainState
 
 
@@ -80,7 +80,7 @@ class Checkpoints:
       raise ValueError(f'keep_last={keep_last} must be >= 1 and keep_best={keep_best} >= 0')
     if mode not in ('max', 'min'):
       raise ValueError(f"mode must be 'max' or 'min', not {mode!r}")
-    self._folders = manifest.StepFolders(directory)
+    self._folders = StepFolders(directory)
     self.directory = self._folders.directory
     self._keep_last, self._keep_best = keep_last, keep_best
     self._best, self._sign = best, 1 if mode == 'max' else -1
@@ -144,7 +144,7 @@ class Checkpoints:
     """
     self.wait()
     step = int(step)
-    leaves = _leaves(state, source_state)
+    named = leaves.collect(state, source_state)
     try:
       info = json.loads(json.dumps(info or {}))
     except (TypeError, ValueError) as error:
@@ -153,10 +153,12 @@ class Checkpoints:
       'step': step,
       'metrics': {name: _json_number(value) for name, value in (metrics or {}).items()},
       'info': info,
-      'leaves': {'/'.join(p): f'{_kind(x)} {_spec(p, x)}' for p, x in leaves.items()},
+      'leaves': {
+        '/'.join(p): f'{leaves.kind_of(x)} {leaves.spec_of(p, x)}' for p, x in named.items()
+      },
     }
     # Numpy scalars and Python numbers become arrays; Orbax refuses those without elements.
-    arrays = {p: x if isinstance(x, jax.Array) else np.asarray(x) for p, x in leaves.items()}
+    arrays = {p: x if isinstance(x, jax.Array) else np.asarray(x) for p, x in named.items()}
     tree = flax.traverse_util.unflatten_dict({p: x for p, x in arrays.items() if x.size})
     try:
       if jax.process_index() == 0:
@@ -257,13 +259,13 @@ class Checkpoints:
     if path is None:
       return None
     content = manifest.read(path)
-    targets = _leaves(abstract_state, abstract_source_state)
-    difference = _difference(content['leaves'], targets)
+    targets = leaves.collect(abstract_state, abstract_source_state)
+    difference = leaves.difference(content['leaves'], targets)
     if difference:
       raise CheckpointError(f'checkpoint {path} is of another model: {difference}')
     saved = content['leaves']
-    kinds = {p: _kind(x) or saved['/'.join(p)].split(' ')[0] for p, x in targets.items()}
-    blanks = {p: _blank(x, kinds[p]) for p, x in targets.items()}
+    kinds = {p: leaves.kind_of(x) or saved['/'.join(p)].split(' ')[0] for p, x in targets.items()}
+    blanks = {p: leaves.blank(x, kinds[p]) for p, x in targets.items()}
     wanted = flax.traverse_util.unflatten_dict({p: x for p, x in blanks.items() if x.size})
     try:
       import orbax.checkpoint as ocp
@@ -272,9 +274,9 @@ class Checkpoints:
     except Exception as error:
       raise CheckpointError(f'checkpoint {path} cannot be read: {_reason(error)}') from error
     values = flax.traverse_util.flatten_dict(tree)
-    leaves = iter([_finished(values.get(p, blank), kinds[p]) for p, blank in blanks.items()])
-    state = jax.tree.map(lambda _: next(leaves), abstract_state)
-    source_state = jax.tree.map(lambda _: next(leaves), abstract_source_state)
+    finished = iter([leaves.finish(values.get(p, blank), kinds[p]) for p, blank in blanks.items()])
+    state = jax.tree.map(lambda _: next(finished), abstract_state)
+    source_state = jax.tree.map(lambda _: next(finished), abstract_source_state)
     return Restored(content['step'], state, source_state, content['info'])
 
   def _choose(self, step: int | None) -> pathlib.Path | None:
@@ -299,7 +301,7 @@ class Checkpoints:
       raise CheckpointError(
         f'every checkpoint in {self.directory} is damaged: '
         f'{", ".join(damaged) or "see process 0"}; '
-        f'to start afresh, remove {self.directory / manifest.DAMAGED}'
+        f'to start afresh, remove {self.directory / DAMAGED}'
       )
     return None
 
@@ -311,68 +313,6 @@ class Checkpoints:
     return CheckpointError(
       f'cannot save the checkpoint of step {step} in {self.directory}: {_reason(error)}; {last}'
     )
-
-
-def _leaves(state: PyTree, source_state: PyTree) -> dict[tuple[str, ...], Any]:
-  """The leaves of both trees by path, in order: ('state', 'params', 'Dense_0', 'kernel')."""
-  leaves = {}
-  for root, tree in (('state', state), ('source', source_state)):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-      name = (root, *(jax.tree_util.keystr((key,), simple=True) for key in path))
-      if name in leaves:
-        raise ValueError(f'two leaves are named {"/".join(name)}')
-      leaves[name] = leaf
-  return leaves
-
-
-def _kind(leaf: Any) -> str | None:
-  """What a leaf is, or is to become; None for a ShapeDtypeStruct that does not say."""
-  if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-    return 'jax' if getattr(leaf, 'sharding', None) is not None else None
-  if isinstance(leaf, np.ndarray | np.generic):
-    return 'numpy' if isinstance(leaf, np.ndarray) else 'scalar'
-  return type(leaf).__name__
-
-
-def _spec(name: tuple[str, ...], leaf: Any) -> str:
-  """Dtype and shape of a leaf: 'float32[3,4]'.
-
-  Raises:
-    ValueError: it is no array of numbers.
-  """
-  dtype = leaf.dtype if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
-  if not any(jnp.issubdtype(dtype, t) for t in (np.number, np.bool_, jax.dtypes.prng_key)):
-    raise ValueError(f'{"/".join(name)} cannot be saved: it is a {type(leaf).__name__} ({dtype})')
-  return f'{dtype}[{",".join(map(str, np.shape(leaf)))}]'
-
-
-def _difference(saved: dict[str, str], targets: dict[tuple[str, ...], Any]) -> str:
-  """Says what of the leaves asked for differs first from those saved; '' if nothing does."""
-  wanted = {'/'.join(name): _spec(name, leaf) for name, leaf in targets.items()}
-  for name, spec in wanted.items():
-    if name not in saved:
-      return f'it has no {name}, expected {spec}'
-    if spec != saved[name].split(' ')[1]:
-      return f'{name} is {saved[name].split(" ")[1]}, expected {spec}'
-  extra = next((name for name in saved if name not in wanted), None)
-  return f'it has {extra}, {saved[extra].split(" ")[1]}, not expected' if extra else ''
-
-
-def _blank(leaf: Any, kind: str) -> Any:
-  """What Orbax is to restore into; without elements, the leaf itself."""
-  if kind != 'jax':
-    return np.empty(np.shape(leaf), getattr(leaf, 'dtype', type(leaf)))
-  sharding = getattr(leaf, 'sharding', None)
-  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  if leaf.size == 0:
-    return jax.device_put(np.empty(leaf.shape, leaf.dtype), sharding)
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _finished(value: Any, kind: str) -> Any:
-  if kind in ('jax', 'numpy'):
-    return value
-  return value[()] if kind == 'scalar' else value.item()
 
 
 def _json_number(value: Any) -> float | str:

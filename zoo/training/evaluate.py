@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from zoo.training.loop import prefetched
 from zoo.training.parallel import AXIS, Parallel
+from zoo.training.prefetch import prefetched
 from zoo.types import Array, Batch, Metrics, Objective, PyTree, Source, TrainState
 
 Evaluate = Callable[[TrainState], dict[str, float]]
@@ -24,7 +24,7 @@ def make_evaluate(
     objective: whose `evaluate` to call.
     source: one with `num_batches`.
     parallel: on which devices.
-    state: the placement of the train state, from `loop.build`.
+    state: the placement of the train state, from `program.build`.
 
   Raises:
     ValueError: an endless source, or a batch that does not divide.

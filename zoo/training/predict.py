@@ -18,7 +18,7 @@ def make_predict(
     objective: whose `predict` to call.
     source: one with `num_batches` and a 'weight', which is 0 for padding.
     parallel: on which devices.
-    state: the placement of the train state, from `loop.build`.
+    state: the placement of the train state, from `program.build`.
     limit: no more than about this many examples are looked at.
   """
   if objective.predict is None or source.num_batches is None:

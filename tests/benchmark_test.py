@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.training import toy
+from zoo import benchmark
+from zoo.benchmark import Workload, measure, synthetic_batch, synthetic_source
+from zoo.data import arrays
+from zoo.training import build, parallelize
+
+
+def workload(strategy='jit', on_device=True, steps_per_call=1):
+  parallel = parallelize(strategy)
+  data = toy.data(64)
+  source = arrays.epochs(data, 16) if on_device else toy.host_source(data, 16)
+  objective = toy.objective(parallel.axis_name)
+  objective = objective._replace(predict=lambda params, extras, batch: batch['x'].sum(-1))
+  return Workload(objective, optax.sgd(0.1), source, parallel, steps_per_call)
+
+
+def test_a_synthetic_batch_fits_its_spec_and_is_always_the_same():
+  spec = {
+    'image': jax.ShapeDtypeStruct((64, 3, 3, 1), jnp.uint8),
+    'label': jax.ShapeDtypeStruct((64,), jnp.int32),
+    'weight': jax.ShapeDtypeStruct((64,), jnp.bfloat16),
+  }
+  batch, again = synthetic_batch(spec), synthetic_batch(spec)
+  for name, leaf in spec.items():
+    assert (batch[name].shape, batch[name].dtype) == (leaf.shape, leaf.dtype)
+    np.testing.assert_array_equal(batch[name], again[name])
+  assert batch['image'].max() > 200
+  assert set(batch['label']) == {0, 1}  # classes that every classifier has
+  weight = batch['weight'].astype(np.float32)
+  assert weight.min() >= 0 and np.unique(weight).size > 10
+
+
+@pytest.mark.parametrize('on_device', [True, False])
+@pytest.mark.parametrize('kind', ['bare', 'looped', 'plain'])
+def test_a_block_makes_its_calls_on_one_state_that_it_keeps(kind, on_device):
+  work = workload(on_device=on_device)
+  source = synthetic_source(work.source.spec) if kind == 'plain' else work.source
+  program = build(work.objective, work.tx, source, work.parallel)
+  seen = []
+
+  def step(state, *rest):
+    seen.append(int(state.step))
+    return program.step(state, *rest)
+
+  counted = program._replace(step=step)
+  carry, fixed = benchmark.arguments(program, source)
+  block = {
+    'bare': lambda: benchmark.bare(counted, carry, fixed),
+    'looped': lambda: benchmark.looped(counted, source, 1),
+    'plain': lambda: benchmark.plain(counted, carry, source),
+  }[kind]()
+  block(3)
+  block(2)
+  assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('strategy', ['jit', 'pmap', 'sharded'])
+@pytest.mark.parametrize('on_device', [True, False])
+def test_train_forward_and_loop_run_everywhere(strategy, on_device):
+  work = workload(strategy, on_device)
+  whats = {what: measure(what, work, steps=4) for what in ('train', 'forward', 'loop')}
+  assert [row.what for rows in whats.values() for row in rows] == [
+    *('train', 'forward', 'bare step', 'loop')
+  ]
+  for row in (row for rows in whats.values() for row in rows):
+    assert (row.parallel, row.batch_size, row.steps) == (strategy, 16, 4)
+    assert row.devices == (1 if strategy == 'jit' else 8)
+    assert 0 < row.step_ms['p10'] <= row.step_ms['median'] <= row.step_ms['p90']
+    assert row.memory_bytes['peak'] > 0
+  assert set(whats['loop'][1].speed) == {'bare step'}
+
+
+def test_scan_measures_the_steps_per_call_of_the_workload_or_32():
+  rows = measure('scan', workload(steps_per_call=4), steps=8)
+  assert [row.what for row in rows] == ['plain loop', 'loop, 1 a call', 'loop, 4 a call']
+  assert [row.steps_per_call for row in rows] == [1, 1, 4]
+  assert set(rows[2].speed) == {'plain loop', 'loop, 1 a call'}
+  assert measure('scan', workload(), steps=32)[2].steps_per_call == 32
+
+
+def test_what_cannot_be_measured_says_why():
+  work = workload()
+  with pytest.raises(ValueError, match='no predict'):
+    measure('forward', work._replace(objective=work.objective._replace(predict=None)), steps=1)
+  with pytest.raises(ValueError, match='needs a source on the device'):
+    measure('scan', workload(on_device=False), steps=1)

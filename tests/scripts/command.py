@@ -1,0 +1,161 @@
+"""Runs the scripts as a person does, each in a process of its own, on a config of seconds."""
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from zoo.experiment import complete_config, make_experiment
+from zoo.training import build, parallelize, rundir
+from zoo.training.checkpoint import Checkpoints, Restored
+
+ROOT = Path(__file__).parents[2]
+
+# Small, but with all that a checkpoint may hold: batch statistics, an average, gradients half
+# accumulated, and random streams for order, augmentation and dropout. No batch divides its split.
+CONFIG = """
+from ml_collections import ConfigDict
+
+
+def get_config():
+  return ConfigDict({
+    'model': {'name': 'mlp', 'widths': (8,), 'norm': 'batch', 'dropout': 0.1},
+    'objective': {'name': 'classification', 'ema_decay': 0.9},
+    'data': {
+      'name': 'digits',
+      'train': 'train[:250]',
+      'validation': 'train[250:290]',
+      'test': 'test[:40]',
+      'batch_size': 16,
+      'augment': {'random_crop': {'padding': 1}},
+    },
+    'optimizer': {'name': 'adamw', 'learning_rate': 1e-2, 'accumulate': 3},
+    'train': {'steps': 80, 'log_every': 2, 'eval_every': 10, 'checkpoint_every': 4},
+  })
+"""
+STEPS = 80
+
+
+@functools.cache
+def home() -> Path:
+  """A folder for all tests of a session: the config, the dataset and JAX's compilation cache."""
+  folder = Path(tempfile.mkdtemp(prefix='zoo-tests-'))
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  (folder / 'small.py').write_text(CONFIG)
+  return folder
+
+
+def environment(devices: int = 1, cached: bool = True) -> dict[str, str]:
+  """The variables of a script: CPU devices, and whether it may take compiled programs over."""
+  variables = os.environ | {'JAX_PLATFORMS': 'cpu', 'TFDS_DATA_DIR': str(home() / 'tfds')}
+  variables['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
+  if cached:
+    variables['JAX_COMPILATION_CACHE_DIR'] = str(home() / 'jax')
+    variables['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    variables['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+  return variables
+
+
+def line(script: str, *args: object) -> list[str]:
+  """A command line; for train.py the small config, unless one is given."""
+  args = tuple(map(str, args))
+  if script == 'train' and not any(arg.startswith('--config=') for arg in args):
+    args = (f'--config={home() / "small.py"}', *args)
+  return [sys.executable, str(ROOT / 'scripts' / f'{script}.py'), *args]
+
+
+def start(script: str, *args: object, devices: int = 1, cached: bool = True) -> subprocess.Popen:
+  """Starts a script."""
+  return subprocess.Popen(
+    line(script, *args),
+    env=environment(devices, cached),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def run(
+  script: str, *args: object, devices: int = 1, **options: Any
+) -> subprocess.CompletedProcess:
+  """Runs a script to its end."""
+  return subprocess.run(
+    line(script, *args),
+    env=environment(devices),
+    capture_output=True,
+    text=True,
+    timeout=300,
+    **options,
+  )
+
+
+def train(workdir: Path, *args: object, **options: Any) -> subprocess.CompletedProcess:
+  """Trains the small config in a run directory."""
+  return run('train', f'--workdir={workdir}', *args, **options)
+
+
+def train_to_end(workdir: Path, *args: object, **options: Any) -> str:
+  """The same; it must succeed. Returns what it printed."""
+  done = train(workdir, *args, **options)
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def refusal(done: subprocess.CompletedProcess, status: int = 2) -> str:
+  """The one line in which a script says what is wrong."""
+  assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+  lines = done.stderr.splitlines()
+  assert len(lines) == 1, done.stderr
+  return lines[0]
+
+
+@functools.cache
+def finished() -> Path:
+  """A complete run of the small config, for all tests of a session: copy it to change it."""
+  train_to_end(home() / 'finished')
+  return home() / 'finished'
+
+
+def unfinished(workdir: Path, step: int | None = None) -> Path:
+  """A copy of that run as if it had been killed before its last checkpoint."""
+  shutil.copytree(finished(), workdir)
+  (workdir / 'summary.json').unlink()
+  shutil.rmtree(workdir / 'checkpoints' / str(STEPS))
+  return workdir
+
+
+def restored(workdir: Path, step: int | None = None) -> Restored:
+  """The newest checkpoint of a run, on this process's first device."""
+  os.environ.setdefault('TFDS_DATA_DIR', str(home() / 'tfds'))
+  config = complete_config(rundir.read_config(workdir))
+  config.data.dir = str(home() / 'tfds')
+  with jax.numpy_rank_promotion('raise'):
+    experiment = make_experiment(config, devices=jax.devices()[:1])
+  program = build(experiment.objective, experiment.tx, experiment.dataset.train, parallelize('jit'))
+  with Checkpoints(workdir / 'checkpoints') as checkpoints:
+    found = checkpoints.restore(*program.abstract, step=step)
+  assert found is not None
+  return found
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+  """Bit for bit: all that a checkpoint holds, the log, and the final figures."""
+  assert (a / 'metrics.jsonl').read_bytes() == (b / 'metrics.jsonl').read_bytes()
+  one, other = restored(a), restored(b)
+  assert one.step == other.step
+  leaves = [jax.tree.leaves((x.state, x.source_state)) for x in (one, other)]
+  for x, y in zip(*leaves, strict=True):
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      x, y = jax.random.key_data(x), jax.random.key_data(y)
+    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+  summaries = [json.loads((run / 'summary.json').read_text()) for run in (a, b)]
+  assert summaries[0]['metrics'] == summaries[1]['metrics']

@@ -1,0 +1,198 @@
+"""What is measured of an experiment: its step, its predictions, and what the loop costs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.timing import Block, Contestant, Row, compare, compile_ahead
+from zoo.training.loop import Flights, Program, build, max_in_flight, run
+from zoo.training.parallel import Parallel
+from zoo.types import Array, Batch, Objective, PyTree, Source, TrainState
+
+
+class Workload(NamedTuple):
+  """The parts of an experiment; the objective fits the strategy of `parallel`."""
+
+  objective: Objective
+  tx: optax.GradientTransformation
+  source: Source
+  parallel: Parallel
+  steps_per_call: int = 1
+
+
+def measure(what: str, work: Workload, steps: int | None = None) -> list[Row]:
+  """Runs one of MEASUREMENTS.
+
+  Args:
+    what: its name.
+    work: what to measure it of.
+    steps: how many to time; as many as fit in a few seconds if None.
+  """
+  contestants = MEASUREMENTS[what](work)
+  return compare(contestants, work.parallel, batch_size(work.source.spec), steps)
+
+
+def train(work: Workload) -> list[Contestant]:
+  """The bare training step, on a synthetic batch that is on the devices already."""
+  source = synthetic_source(work.source.spec)
+  program = build(work.objective, work.tx, source, work.parallel)
+  carry, fixed = arguments(program, source)
+  compiled = compile_ahead(program.step, *carry, fixed)
+  return [Contestant('train', bare(program, carry, fixed), 1, *compiled)]
+
+
+def forward(work: Workload) -> list[Contestant]:
+  """`objective.predict` on such a batch."""
+  predict, parallel = work.objective.predict, work.parallel
+  if predict is None:
+    raise ValueError('this objective has no predict')
+  source = synthetic_source(work.source.spec)
+  program = build(work.objective, work.tx, source, parallel)
+  [state], batch = arguments(program, source)
+  each = jax.ShapeDtypeStruct((batch_size(source.spec),), jnp.int32)
+  one = jax.ShapeDtypeStruct((), jnp.int32)
+
+  # The count makes each call wait for the last: a CPU might run independent ones side by side.
+  def counted(state: TrainState, batch: Batch) -> tuple[Array, PyTree]:
+    return state.step + 1, predict(state.params, state.extras, batch)
+
+  call = parallel.compile(
+    counted,
+    (program.state, parallel.split(source.spec)),
+    (parallel.shared(one), parallel.split(each)),
+  )
+  compiled = compile_ahead(call, state, batch)
+
+  def block(calls: int) -> None:
+    now, wait = state, bound_flights(parallel)
+    for _ in range(calls):
+      count, _ = call(now, batch)
+      now = now.replace(step=count)
+      wait(count)
+    jax.block_until_ready(now.step)
+
+  return [Contestant('forward', block, 1, *compiled)]
+
+
+def loop(work: Workload) -> list[Contestant]:
+  """`training.run` with the real source, against its own compiled call in a bare Python loop."""
+  source, k = work.source, work.steps_per_call
+  program = build(work.objective, work.tx, source, work.parallel, k)
+  carry, fixed = arguments(program, source)
+  compiled = compile_ahead(program.step, *carry, fixed)
+  return [
+    Contestant('bare step', bare(program, carry, fixed), k, *compiled),
+    Contestant('loop', looped(program, source, k), k, *compiled),
+  ]
+
+
+def scan(work: Workload) -> list[Contestant]:
+  """`training.run` with K steps a call, against one a call, and against the loop people write.
+
+  K is the workload's `steps_per_call`, or 32 if that is 1.
+  """
+  source = synthetic_source(work.source.spec)
+  program = build(work.objective, work.tx, source, work.parallel)
+  carry, fixed = arguments(program, source)
+  compiled = compile_ahead(program.step, *carry, fixed)
+  contestants = [Contestant('plain loop', plain(program, carry, source), 1, *compiled)]
+  for k in (1, work.steps_per_call if work.steps_per_call > 1 else 32):
+    program = build(work.objective, work.tx, work.source, work.parallel, k)
+    carry, fixed = arguments(program, work.source)
+    compiled = compile_ahead(program.step, *carry, fixed)
+    block = looped(program, work.source, k)
+    contestants.append(Contestant(f'loop, {k} a call', block, k, *compiled))
+  return contestants
+
+
+MEASUREMENTS = {'train': train, 'forward': forward, 'loop': loop, 'scan': scan}
+
+
+def arguments(program: Program, source: Source) -> tuple[list[PyTree], PyTree]:
+  """Of the compiled call: what each call hands on to the next, and what all are given alike."""
+  state, source_state = program.init(jax.random.key(0))
+  if source.on_device:
+    return [state, source_state], program.data
+  _, batch = source.next(source_state, state.params, source.data)
+  return [state], program.parallel.put(batch, program.parallel.split(source.spec))
+
+
+def bare(program: Program, carry: list[PyTree], fixed: PyTree) -> Block:
+  """The compiled call and nothing else; on the same batch always, if the source is on the host."""
+
+  def block(calls: int) -> None:
+    nonlocal carry
+    wait = bound_flights(program.parallel)
+    for _ in range(calls):
+      *carry, scalars = program.step(*carry, fixed)
+      wait(scalars['nonfinite'])
+    jax.block_until_ready(carry)
+
+  return block
+
+
+def looped(program: Program, source: Source, steps_per_call: int) -> Block:
+  """`training.run`, begun anew for every block."""
+  state, source_state = program.init(jax.random.key(0))
+
+  def block(calls: int) -> None:
+    nonlocal state, source_state
+    steps = calls * steps_per_call
+    for state, source_state, _ in run(  # noqa: B007
+      program, source, state, source_state, steps=steps, steps_per_call=steps_per_call
+    ):
+      pass
+    jax.block_until_ready(state)
+
+  return block
+
+
+def plain(program: Program, carry: list[PyTree], source: Source) -> Block:
+  """Every step puts a numpy batch on the devices and fetches a figure.
+
+  The batch is always the same one: no time goes into making it.
+  """
+  [state] = carry
+  _, batch = source.next(source.init(jax.random.key(0)), None, source.data)
+  placement = program.parallel.split(source.spec)
+
+  def block(calls: int) -> None:
+    nonlocal state
+    for _ in range(calls):
+      state, scalars = program.step(state, program.parallel.put(batch, placement))
+      float(scalars['grad_norm'])
+
+  return block
+
+
+def bound_flights(parallel: Parallel) -> Callable[[Array], None]:
+  """Waits for old calls on several CPU devices, which hang without it; elsewhere does nothing."""
+  several_cpus = parallel.mesh.size > 1 and parallel.mesh.devices.flat[0].platform == 'cpu'
+  return Flights(max_in_flight(parallel)).add if several_cpus else lambda result: None
+
+
+def synthetic_source(spec: PyTree) -> Source:
+  """A source on the host whose batches are all the same synthetic one."""
+  batch = synthetic_batch(spec)
+  return Source(spec, lambda key: (), lambda state, params, data: (state, batch), on_device=False)
+
+
+def synthetic_batch(spec: PyTree) -> Batch:
+  """Random numpy arrays: bytes in 0 .. 255, other integers (labels) 0 or 1, floats in [0, 1)."""
+  rng = np.random.default_rng(0)
+
+  def leaf(x: Any) -> np.ndarray:
+    if jnp.issubdtype(x.dtype, jnp.floating):
+      return rng.random(x.shape).astype(x.dtype)
+    return rng.integers(256 if x.dtype == np.uint8 else 2, size=x.shape).astype(x.dtype)
+
+  return jax.tree.map(leaf, spec)
+
+
+def batch_size(spec: PyTree) -> int:
+  """Examples in a batch."""
+  return jax.tree.leaves(spec)[0].shape[0]

@@ -1,0 +1,192 @@
+"""Times compiled calls on a machine that does other things too.
+
+Calls are timed in blocks of several that end in one wait for the device, after a warm-up. What is
+compared takes turns, so that its ratio holds though the speed of the machine drifts.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.training.parallel import Parallel
+
+BLOCK_SECONDS = 0.1  # at least, so that the wait at its end weighs little
+ROUNDS, FEWEST_ROUNDS = 20, 5
+ENOUGH_SECONDS = 5.0  # of timing; what would take longer has fewer rounds
+
+Block = Callable[[int], None]  # makes so many calls; returns when the device has done the last
+
+
+class Contestant(NamedTuple):
+  """Something to time: `block` makes calls of `steps` steps each; the rest is as in Row."""
+
+  what: str
+  block: Block
+  steps: int
+  compile_seconds: float
+  memory: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What was measured. Quantiles are {median, p10, p90} over the blocks that were timed.
+
+  Attributes:
+    what: was measured.
+    parallel: the strategy.
+    devices: how many.
+    batch_size: examples in a batch, over all devices.
+    steps_per_call: training steps in one call.
+    steps: how many were timed.
+    compile_seconds: see `compile_ahead`.
+    step_ms: quantiles of milliseconds a step.
+    examples_per_second: at the median.
+    memory_bytes: see `compile_ahead`.
+    allocated_peak_bytes: of the first device, by this process so far, earlier rows included.
+    speed: by earlier row: quantiles of how many times as fast this one was, in the same round.
+  """
+
+  what: str
+  parallel: str
+  devices: int
+  batch_size: int
+  steps_per_call: int
+  steps: int
+  compile_seconds: float
+  step_ms: dict[str, float]
+  examples_per_second: float
+  memory_bytes: dict[str, int]
+  allocated_peak_bytes: int | None
+  speed: dict[str, dict[str, float]]
+
+
+def compare(
+  contestants: Sequence[Contestant], parallel: Parallel, batch_size: int, steps: int | None = None
+) -> list[Row]:
+  """Times contestants in turns.
+
+  Args:
+    contestants: in the order of the rows.
+    parallel: where they run.
+    batch_size: examples in a batch, over all devices.
+    steps: how many to time of each; as many as ENOUGH_SECONDS allow if None.
+  """
+  blocks = [c.block for c in contestants]
+  calls = None if steps is None else [max(1, steps // c.steps) for c in contestants]
+  per_round, rounds = plan(blocks, calls)
+  seconds = time_in_turns(blocks, per_round, rounds)
+  seconds /= np.array([[c.steps] for c in contestants])
+  device = parallel.mesh.devices.flat[0]
+  return [
+    Row(
+      what=c.what,
+      parallel=parallel.strategy,
+      devices=parallel.mesh.size,
+      batch_size=batch_size,
+      steps_per_call=c.steps,
+      steps=per_round[i] * rounds * c.steps,
+      compile_seconds=c.compile_seconds,
+      step_ms=quantiles(1000 * seconds[i]),
+      examples_per_second=batch_size / float(np.median(seconds[i])),
+      memory_bytes=c.memory,
+      allocated_peak_bytes=(device.memory_stats() or {}).get('peak_bytes_in_use'),
+      speed={o.what: quantiles(seconds[j] / seconds[i]) for j, o in enumerate(contestants[:i])},
+    )
+    for i, c in enumerate(contestants)
+  ]
+
+
+def warm_up(block: Block) -> tuple[int, float]:
+  """Runs a block of 1, 2, 4, ... calls until it takes BLOCK_SECONDS.
+
+  Returns:
+    How many calls that was, and how many seconds.
+  """
+  block(1)  # what happens once, such as a compilation, is not to be taken for the speed
+  calls = 1
+  while (seconds := timed(block, calls)) < BLOCK_SECONDS:
+    calls *= 2
+  return calls, seconds
+
+
+def plan(blocks: Sequence[Block], calls: Sequence[int] | None = None) -> tuple[list[int], int]:
+  """Decides how to time blocks, and warms them up.
+
+  Args:
+    blocks: what to time, N of them.
+    calls: how many calls of each to time in all; about as many as ENOUGH_SECONDS allow if None.
+
+  Returns:
+    How many calls of each there are in a round, and how many rounds.
+  """
+  if calls is None:
+    found = [warm_up(block) for block in blocks]
+    rounds = int(ENOUGH_SECONDS / sum(seconds for _, seconds in found))
+    return [n for n, _ in found], min(max(rounds, FEWEST_ROUNDS), ROUNDS)
+  for block in blocks:
+    block(2)
+  rounds = min(ROUNDS, *calls)
+  return [n // rounds for n in calls], rounds
+
+
+def time_in_turns(blocks: Sequence[Block], calls: Sequence[int], rounds: int) -> np.ndarray:
+  """Times every block once a round, forwards and backwards by turns.
+
+  Args:
+    blocks: what to time, N of them.
+    calls: how many calls of each in a round.
+    rounds: how many.
+
+  Returns:
+    Seconds a call, float64 [N, rounds].
+  """
+  seconds = np.empty((len(blocks), rounds))
+  for r in range(rounds):
+    for i in range(len(blocks))[:: 1 if r % 2 == 0 else -1]:
+      seconds[i, r] = timed(blocks[i], calls[i]) / calls[i]
+  return seconds
+
+
+def timed(block: Block, calls: int) -> float:
+  """Seconds that a block of so many calls takes."""
+  start = time.perf_counter()
+  block(calls)
+  return time.perf_counter() - start
+
+
+def quantiles(values: np.ndarray) -> dict[str, float]:
+  """Median, 10th and 90th percentile."""
+  p10, median, p90 = np.quantile(values, (0.1, 0.5, 0.9))
+  return {'median': float(median), 'p10': float(p10), 'p90': float(p90)}
+
+
+def compile_ahead(call: Any, *args: Any) -> tuple[float, dict[str, int]]:
+  """Compiles what `jax.jit` or `jax.pmap` returned, which then needs no compilation when called.
+
+  Args:
+    call: not called yet.
+    *args: what it will be called with.
+
+  Returns:
+    Seconds of tracing, lowering and compiling; and the bytes that the program takes on one device,
+    its code left out, as the compiler plans them: arguments, outputs, temporaries, aliased (outputs
+    in the place of donated arguments), and peak: the first three less the fourth. {} where the
+    backend does not tell.
+  """
+  start = time.perf_counter()
+  compiled = call.lower(*args).compile()
+  seconds = time.perf_counter() - start
+  found = compiled.memory_analysis()
+  if found is None:
+    return seconds, {}
+  memory = {
+    'arguments': found.argument_size_in_bytes,
+    'outputs': found.output_size_in_bytes,
+    'temporaries': found.temp_size_in_bytes,
+    'aliased': found.alias_size_in_bytes,
+  }
+  memory['peak'] = sum(memory.values()) - 2 * memory['aliased']
+  return seconds, memory
