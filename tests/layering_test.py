@@ -110,8 +110,7 @@ def test_training_code_knows_no_family():
 
 def code_words(path: Path):
   """Words of names and strings, without comments and docstrings, and their lines."""
-  tree = ast.parse(path.read_text())
-  docstrings = {node.lineno for node in ast.walk(tree) if is_docstring(node)}
+  docstrings = docstring_lines(path.read_text())
   for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
     if token.type in (tokenize.NAME, tokenize.STRING) and token.start[0] not in docstrings:
       yield words(token.string), token.start[0]
@@ -130,9 +129,14 @@ def test_words_of_identifiers():
   assert words('organise') == {'organise'}
 
 
-def is_docstring(node: ast.AST) -> bool:
-  value = node.value if isinstance(node, ast.Expr) else None
-  return isinstance(value, ast.Constant) and isinstance(value.value, str)
+def docstring_lines(text: str) -> set[int]:
+  return {
+    line
+    for node in ast.walk(ast.parse(text))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    if isinstance(node.value.value, str)
+    for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+  }
 
 
 @pytest.mark.parametrize('module', sorted(FILES))
@@ -142,8 +146,7 @@ def test_a_file_is_one_idea(module):
   for token in tokenize.generate_tokens(io.StringIO(text).readline):
     if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.DEDENT):
       lines |= set(range(token.start[0], token.end[0] + 1))
-  for node in filter(is_docstring, ast.walk(ast.parse(text))):
-    lines -= set(range(node.lineno, node.end_lineno + 1))
+  lines -= docstring_lines(text)
   assert len(lines) <= 250, f'{module} has {len(lines)} lines of code'
 
 

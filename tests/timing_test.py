@@ -101,15 +101,16 @@ def test_memory_counts_what_is_donated_once():
 @pytest.mark.parametrize('compiler', [jax.jit, jax.pmap])
 def test_what_was_compiled_ahead_is_not_compiled_again(compiler):
   compiled = []
-  x = jnp.arange(8.0)
+
+  def listen(event, duration_secs, **kwargs):
+    if event.endswith('backend_compile_duration'):
+      compiled.append(event)
+
+  x = compiler(lambda x: x)(jnp.arange(8.0))  # is now where the call takes it from
   call = compiler(lambda x: jnp.sin(x) + 1)
   seconds, _ = compile_ahead(call, x)
   assert seconds > 0
-  jax.monitoring.register_event_duration_secs_listener(
-    lambda name, *_, **__: (
-      compiled.append(name) if name.endswith('backend_compile_duration') else None
-    )
-  )
+  jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     call(x)
   finally:

@@ -105,7 +105,7 @@ def padded(batch, junk):
   return {**more, 'weight': (jnp.arange(n + 5) < n).astype(jnp.float32)}
 
 
-@pytest.mark.parametrize('junk', [0, 3, 100])
+@pytest.mark.parametrize('junk', [3, 100])
 def test_padding_changes_neither_loss_gradient_nor_evaluation(junk):
   module = MLP(widths=(8,), num_classes=C)
   objective = classification(module, num_classes=C, class_weights=tuple(range(1, C + 1)))

@@ -67,13 +67,12 @@ class Parallel:
 
     def place(path: Any, leaf: Any) -> Placement:
       name = paths.path_str(path)
-      axes = next((axes for pattern, axes in self.rules if paths.match(pattern, name)), ())
+      spec = next((spec for pattern, spec in self.rules if paths.match(pattern, name)), ())
       # Optimisers keep scalars and factored moments under the path of a parameter.
-      fits = len(axes) <= leaf.ndim and all(
-        a is None or n % self.mesh.shape[a] == 0 for a, n in zip(axes, leaf.shape, strict=False)
+      fits = len(spec) <= leaf.ndim and all(
+        a is None or n % self.mesh.shape[a] == 0 for a, n in zip(spec, leaf.shape, strict=False)
       )
-      spec = PartitionSpec(*axes) if fits else PartitionSpec()
-      return Placement(None, NamedSharding(self.mesh, spec))
+      return Placement(None, NamedSharding(self.mesh, PartitionSpec(*spec if fits else ())))
 
     return jax.tree.map_with_path(place, tree)
 
@@ -130,16 +129,21 @@ class Parallel:
     """
     shardings = jax.tree.map(lambda p: p.sharding, (inputs, outputs))
     if self.strategy == 'pmap':
-      in_axes, out_axes = jax.tree.map(lambda p: p.axis, (inputs, outputs))
       return jax.pmap(
         fn,
         axis_name=AXIS,
-        in_axes=in_axes,
-        out_axes=out_axes,
+        in_axes=tuple(map(axes, inputs)),
+        out_axes=tuple(map(axes, outputs)) if isinstance(outputs, tuple) else axes(outputs),
         devices=list(self.mesh.devices.flat),
         donate_argnums=donate,
       )
     return jax.jit(fn, in_shardings=shardings[0], out_shardings=shardings[1], donate_argnums=donate)
+
+
+def axes(placement: PyTree) -> Any:
+  """The axes of a tree of Placement for pmap; a single one where all agree, as None must be."""
+  each = [p.axis for p in jax.tree.leaves(placement)]
+  return jax.tree.map(lambda p: p.axis, placement) if len(set(each)) > 1 else (each or [None])[0]
 
 
 def parallelize(

@@ -1,0 +1,93 @@
+"""Every config, from its file to two real steps; no network."""
+
+import ast
+import math
+import runpy
+
+import jax
+import numpy as np
+import pytest
+
+from tests import fake_data
+from tests.scripts import command
+from zoo.data import dataset
+from zoo.experiment import complete_config, make_experiment
+from zoo.training import build, init_state, run
+
+CONFIGS = sorted((command.ROOT / 'configs').glob('*.py'))
+# What the real ones hold; records are made up, since the real ones need a network.
+PUBLIC = {
+  'mnist': ((28, 28, 1), 10),
+  'fashion_mnist': ((28, 28, 1), 10),
+  'cifar10': ((32, 32, 3), 10),
+}
+BATCH = 8
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+  """Compiling is nearly all of the time here: 3 s a config instead of 8."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+def read(path, tmp_path, monkeypatch):
+  """The config as it is, but for a small batch, and data that is there."""
+  get_config = runpy.run_path(str(path))['get_config']
+  config = get_config()
+  if config.data.name.startswith('folder:'):
+    folder = fake_data.make_folder(tmp_path / 'pictures', ('cat', 'dog', 'newt'))
+    config = get_config(str(folder))
+  config = complete_config(config.to_dict())
+  config.data.batch_size = config.data.eval_batch_size = BATCH
+  if config.data.name in PUBLIC:
+    shape, num_classes = PUBLIC[config.data.name]
+    records = fake_data.make_records(shape, num_classes)
+    monkeypatch.setattr(dataset, 'open_records', lambda *_: records)
+  else:
+    config.data.dir = str(command.home() / 'tfds')
+  return config
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_two_steps(path, tmp_path, monkeypatch):
+  config = read(path, tmp_path, monkeypatch)
+  experiment = make_experiment(config, devices=jax.devices()[:1])
+  source = experiment.dataset.train
+  assert jax.tree.leaves(source.spec)[0].shape[0] == BATCH
+
+  key = jax.random.key(0)
+  shapes = jax.eval_shape(
+    lambda key: init_state(experiment.objective, experiment.tx, source.spec, key), key
+  )
+  program = build(experiment.objective, experiment.tx, source, experiment.parallel)
+  state, source_state = program.init(key)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), shapes
+  )
+
+  before = jax.device_get(state.params)
+  for state, _, scalars in run(program, source, state, source_state, steps=2):
+    assert math.isfinite(float(scalars['loss']))
+    assert int(scalars['nonfinite'][()].ravel()[0]) == -1
+  assert int(state.step) == 2
+  moved = jax.tree.map(lambda x, y: bool(np.any(x != y)), before, jax.device_get(state.params))
+  assert all(jax.tree.leaves(moved))  # no parameter is out of the gradient's reach
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_the_docstring_says_what_it_is_and_how_to_run_it(path):
+  text = ast.get_docstring(ast.parse(path.read_text())) or ''
+  lines = dict(line.split(': ', 1) for line in text.splitlines() if ': ' in line)
+  assert lines.get('Source')
+  assert lines['Command'].startswith(f'python scripts/train.py --config=configs/{path.name}')
+  assert ' --workdir=' in lines['Command']
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_interval_fits_the_run(path):
+  config = complete_config(runpy.run_path(str(path))['get_config']().to_dict())
+  assert config.optimizer.warmup_steps < config.train.steps
+  assert config.data.validation, 'nothing to choose by'
+  assert config.train.checkpoint_every % config.train.eval_every == 0  # or no best could be kept

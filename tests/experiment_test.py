@@ -1,0 +1,160 @@
+"""From names to things; and the strategies on a real model."""
+
+import json
+import runpy
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import fake_data
+from tests.scripts import command
+from zoo import models
+from zoo.data import dataset
+from zoo.experiment import complete_config, create_model, list_models, make_experiment
+from zoo.training import build, run
+
+
+def config_of(name, **sections):
+  """A config of configs/, with options replaced and data that is there."""
+  config = runpy.run_path(str(command.ROOT / 'configs' / f'{name}.py'))['get_config']()
+  config.data.dir = str(command.home() / 'tfds')
+  values = config.to_dict()
+  for section, options in sections.items():
+    values[section] |= options
+  return complete_config(values)
+
+
+def test_models_by_name():
+  assert list_models() == sorted(list_models())
+  assert list_models('c*') == ['cnn']
+  assert list_models('nothing*') == []
+  assert create_model('cnn', num_classes=3) == models.CNN(num_classes=3)
+
+
+@pytest.mark.parametrize('name', list_models())
+def test_every_model_takes_its_published_input(name):
+  from zoo.experiment import MODELS
+
+  module = create_model(name, num_classes=7)
+  assert isinstance(module, nn.Module)
+  x = jnp.zeros((2, *MODELS[name].input_shape))
+  logits, _ = jax.eval_shape(
+    lambda key: module.init_with_output(key, x, train=False), jax.random.key(0)
+  )
+  assert logits.shape == (2, 7)
+  assert MODELS[name].reference
+
+
+def test_an_unknown_model_or_option_is_answered_with_the_nearest():
+  with pytest.raises(ValueError, match="unknown model 'cmn'; did you mean 'cnn'"):
+    create_model('cmn')
+  with pytest.raises(ValueError, match="option of model cnn 'num_clases'; did you mean 'num_cl"):
+    create_model('cnn', num_clases=10)
+
+
+def test_a_complete_config_survives_json():
+  config = config_of('digits_cnn')
+  again = complete_config(json.loads(json.dumps(config.to_dict())))
+  assert again.to_dict() == config.to_dict()
+
+
+def test_what_data_and_devices_give_is_no_option():
+  with pytest.raises(ValueError, match=r"unknown option of config\\.model 'num_classes'"):
+    config_of('digits_cnn', model={'num_classes': 3})
+
+
+@pytest.mark.parametrize(
+  ('augment', 'message'),
+  [
+    ({'mixip': {}}, "unknown augmentation 'mixip'; did you mean 'mixup'"),
+    ({'mixup': {'alhpa': 1.0}}, "config.data.augment.mixup 'alhpa'; did you mean 'alpha'"),
+    ({'cutout': {'size': 2.5}}, 'config.data.augment.cutout.size must be int, not 2.5'),
+  ],
+)
+def test_augmentations_are_checked(augment, message):
+  with pytest.raises(ValueError, match=message):
+    config_of('digits_cnn', data={'augment': augment})
+
+
+def test_augmentation_touches_training_alone_and_mixes_labels(monkeypatch):
+  records = fake_data.make_records((6, 6, 1), 3)
+  monkeypatch.setattr(dataset, 'open_records', lambda *_: records)
+  plain = {'model': {'name': 'mlp'}, 'data': {'augment': {}, 'batch_size': 16, 'train': 'train'}}
+  mixed = plain | {'data': plain['data'] | {'augment': {'mixup': {'alpha': 1.0}}}}
+  losses, figures = [], []
+  for options in (plain, mixed):
+    options = options | {'objective': {'name': 'classification'}}
+    experiment = make_experiment(
+      complete_config(options | {'train': {'parallel': 'jit'}}), devices=jax.devices()[:1]
+    )
+    objective, source = experiment.objective, experiment.dataset.train
+    state = source.init(jax.random.key(1))
+    batch = source.next(state, None, source.data)[1]
+    params, extras = objective.init(jax.random.key(0), batch)
+    losses.append(float(objective.loss(params, extras, batch, jax.random.key(2))[0]))
+    sums = objective.evaluate(params, extras, batch, jax.random.key(2))
+    figures.append(jax.device_get(sums).compute())
+  assert losses[0] != losses[1]
+  assert figures[0] == figures[1]
+  assert losses[0] == pytest.approx(figures[0]['loss'], rel=1e-5)  # no dropout: one and the same
+
+
+def test_statistics_of_the_run_are_used_instead_of_new_ones():
+  config = config_of('digits_mlp')
+  fresh = make_experiment(config).dataset.statistics
+  assert fresh is not None
+  given = {'mean': fresh['mean'] + 1, 'std': fresh['std'] * 2}
+  kept = make_experiment(config, statistics=given).dataset
+  assert kept.statistics is given
+  image = np.zeros((1, 8, 8, 1), np.float32)
+  np.testing.assert_allclose(
+    kept.standardize({'image': image})['image'], image - given['mean'][0] / given['std'][0]
+  )
+
+
+# --- the strategies, on a real config -------------------------------------------------------------
+
+
+def train_cnn(strategy, accumulate, steps=20):
+  """digits_cnn under SGD (Adam hides a gradient that is n times too big) without randomness."""
+  config = config_of(
+    'digits_cnn',
+    model={'dropout': 0.0, 'norm': 'batch'},
+    data={'augment': {}, 'batch_size': 32, 'eval_batch_size': 64},
+    optimizer={
+      'name': 'sgd',
+      'learning_rate': 0.02,
+      'warmup_steps': 0,
+      'weight_decay': 0.0,
+      'accumulate': accumulate,
+    },
+    train={'parallel': strategy, 'steps': steps},
+  )
+  experiment = make_experiment(config)
+  source, parallel = experiment.dataset.train, experiment.parallel
+  program = build(experiment.objective, experiment.tx, source, parallel)
+  state, source_state = program.init(jax.random.key(0))
+  before = jax.device_get(state.params)
+  for state, source_state, _ in run(program, source, state, source_state, steps=steps):
+    pass
+  assert int(state.step) == steps
+  source_state = program.merge_source(source_state)
+  return before, jax.device_get((state.params, state.extras)), jax.device_get(source_state)
+
+
+@pytest.mark.parametrize('accumulate', [1, 4])
+def test_jit_pmap_and_sharded_train_the_same_cnn(accumulate):
+  assert jax.device_count() == 8
+  before, reference, position = train_cnn('jit', accumulate)
+  moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), before, reference[0])
+  assert min(jax.tree.leaves(moved)) > 1e-4  # the comparison is of what was learnt
+  for strategy in ('pmap', 'sharded'):
+    _, trained, at = train_cnn(strategy, accumulate)
+    chex.assert_trees_all_close(trained, reference, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(
+      *(x | {'key': jax.random.key_data(x['key'])} for x in (at, position))
+    )

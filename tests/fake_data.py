@@ -1,0 +1,51 @@
+"""Datasets that need no files: records made of a seed, and folders of small pictures."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeRecords:
+  """Records of given images and labels, as `zoo.data.dataset.open_records` returns them."""
+
+  images: np.ndarray
+  labels: np.ndarray
+  num_classes: int
+  name: str = 'fake'
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    return tuple(f'class {c}' for c in range(self.num_classes))
+
+  def __len__(self) -> int:
+    return len(self.images)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    return {'image': self.images[index], 'label': self.labels[index]}
+
+  def where(self, index: int) -> str:
+    return f'{self.name} record {index}'
+
+
+def make_records(
+  shape: tuple[int, ...], num_classes: int = 10, size: int = 64, seed: int = 0
+) -> FakeRecords:
+  """Random pictures of a class each; all classes occur."""
+  rng = np.random.default_rng(seed)
+  images = rng.integers(0, 256, (size, *shape), dtype=np.uint8)
+  return FakeRecords(images, np.arange(size) % num_classes, num_classes)
+
+
+def make_folder(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
+  """A folder of PNG files, one subfolder per class."""
+  rng = np.random.default_rng(0)
+  for name in classes:
+    (root / name).mkdir(parents=True)
+    for i in range(count):
+      pixels = rng.integers(0, 256, (16, 12, 3), dtype=np.uint8)
+      Image.fromarray(pixels).save(root / name / f'{i}.png')
+  return root
