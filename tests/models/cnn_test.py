@@ -202,3 +202,24 @@ def test_a_misspelt_name_is_found_before_anything_runs(options, message):
 def test_only_images():
   with pytest.raises(ValueError, match=r'not shape \(4, 64\)'):
     build(IMAGES.reshape(4, 64))
+
+
+def test_gradients_of_odd_images_are_the_same_compiled_and_not():
+  # XLA for CPU compiled an earlier form of the pooling wrongly, from 128 channels on.
+  module = CNN(widths=(8, 128), convs_per_block=1, num_classes=3)
+  x = jax.random.normal(jax.random.key(0), (8, 14, 14, 1))[:, :, :15]
+  x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # 15 -> 7 -> 3
+  variables = module.init(jax.random.key(1), x, train=False)
+
+  def loss(params):
+    stats = variables['batch_stats']
+    logits, _ = module.apply(
+      {'params': params, 'batch_stats': stats}, x, train=True, mutable=['batch_stats']
+    )
+    return jnp.sum(logits**2)
+
+  with jax.disable_jit():
+    expected = jax.grad(loss)(variables['params'])
+  compiled = jax.jit(jax.grad(loss))(variables['params'])
+  for want, got in zip(jax.tree.leaves(expected), jax.tree.leaves(compiled), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * float(jnp.abs(want).max()))
