@@ -1,5 +1,7 @@
 """From a command line to a config; every mistake is one ValueError that names it."""
 
+from typing import Any
+
 import pytest
 
 from tests.scripts import command
@@ -9,7 +11,7 @@ from zoo.experiment import complete_config
 DIGITS = str(command.ROOT / 'configs' / 'digits_mlp.py')
 
 
-def load(*overrides, path=DIGITS):
+def load(*overrides, path=DIGITS) -> Any:
   return load_config(path, overrides, complete_config)
 
 

@@ -3,6 +3,7 @@
 import ast
 import math
 import runpy
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,14 +33,14 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', False)
 
 
-def read(path, tmp_path, monkeypatch):
+def read(path, tmp_path, monkeypatch) -> Any:
   """The config as it is, but for a small batch, and data that is there."""
   get_config = runpy.run_path(str(path))['get_config']
   config = get_config()
   if config.data.name.startswith('folder:'):
     folder = fake_data.make_folder(tmp_path / 'pictures', ('cat', 'dog', 'newt'))
     config = get_config(str(folder))
-  config = complete_config(config.to_dict())
+  config: Any = complete_config(config.to_dict())
   config.data.batch_size = config.data.eval_batch_size = BATCH
   if config.data.name in PUBLIC:
     shape, num_classes = PUBLIC[config.data.name]
@@ -87,7 +88,7 @@ def test_the_docstring_says_what_it_is_and_how_to_run_it(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_interval_fits_the_run(path):
-  config = complete_config(runpy.run_path(str(path))['get_config']().to_dict())
+  config: Any = complete_config(runpy.run_path(str(path))['get_config']().to_dict())
   assert config.optimizer.warmup_steps < config.train.steps
   assert config.data.validation, 'nothing to choose by'
   assert config.train.checkpoint_every % config.train.eval_every == 0  # or no best could be kept

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.experiment import complete_config, make_experiment
@@ -67,10 +68,10 @@ def environment(devices: int = 1, cached: bool = True) -> dict[str, str]:
 
 def line(script: str, *args: object) -> list[str]:
   """A command line; for train.py the small config, unless one is given."""
-  args = tuple(map(str, args))
-  if script == 'train' and not any(arg.startswith('--config=') for arg in args):
-    args = (f'--config={home() / "small.py"}', *args)
-  return [sys.executable, str(ROOT / 'scripts' / f'{script}.py'), *args]
+  words = [str(arg) for arg in args]
+  if script == 'train' and not any(word.startswith('--config=') for word in words):
+    words.insert(0, f'--config={home() / "small.py"}')
+  return [sys.executable, str(ROOT / 'scripts' / f'{script}.py'), *words]
 
 
 def start(script: str, *args: object, devices: int = 1, cached: bool = True) -> subprocess.Popen:
@@ -88,14 +89,8 @@ def run(
   script: str, *args: object, devices: int = 1, **options: Any
 ) -> subprocess.CompletedProcess:
   """Runs a script to its end."""
-  return subprocess.run(
-    line(script, *args),
-    env=environment(devices),
-    capture_output=True,
-    text=True,
-    timeout=300,
-    **options,
-  )
+  options = {'env': environment(devices), 'timeout': 300} | options
+  return subprocess.run(line(script, *args), capture_output=True, text=True, **options)
 
 
 def train(workdir: Path, *args: object, **options: Any) -> subprocess.CompletedProcess:
@@ -121,11 +116,14 @@ def refusal(done: subprocess.CompletedProcess, status: int = 2) -> str:
 @functools.cache
 def finished() -> Path:
   """A complete run of the small config, for all tests of a session: copy it to change it."""
-  train_to_end(home() / 'finished')
+  variables = environment() | {'JAX_LOG_COMPILES': '1'}
+  done = run('train', f'--workdir={home() / "finished"}', env=variables)
+  assert done.returncode == 0, done.stderr
+  (home() / 'finished.log').write_text(done.stdout + done.stderr)
   return home() / 'finished'
 
 
-def unfinished(workdir: Path, step: int | None = None) -> Path:
+def unfinished(workdir: Path) -> Path:
   """A copy of that run as if it had been killed before its last checkpoint."""
   shutil.copytree(finished(), workdir)
   (workdir / 'summary.json').unlink()
@@ -135,16 +133,20 @@ def unfinished(workdir: Path, step: int | None = None) -> Path:
 
 def restored(workdir: Path, step: int | None = None) -> Restored:
   """The newest checkpoint of a run, on this process's first device."""
-  os.environ.setdefault('TFDS_DATA_DIR', str(home() / 'tfds'))
-  config = complete_config(rundir.read_config(workdir))
-  config.data.dir = str(home() / 'tfds')
-  with jax.numpy_rank_promotion('raise'):
-    experiment = make_experiment(config, devices=jax.devices()[:1])
-  program = build(experiment.objective, experiment.tx, experiment.dataset.train, parallelize('jit'))
+  values = rundir.read_config(workdir)
+  values['data']['dir'] = str(home() / 'tfds')
+  experiment = make_experiment(complete_config(values), devices=jax.devices()[:1])
+  parallel = parallelize('jit')
+  program = build(experiment.objective, experiment.tx, experiment.dataset.train, parallel)
   with Checkpoints(workdir / 'checkpoints') as checkpoints:
     found = checkpoints.restore(*program.abstract, step=step)
   assert found is not None
   return found
+
+
+def bits(leaf: jax.Array) -> bytes:
+  is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -154,8 +156,6 @@ def assert_same_run(a: Path, b: Path) -> None:
   assert one.step == other.step
   leaves = [jax.tree.leaves((x.state, x.source_state)) for x in (one, other)]
   for x, y in zip(*leaves, strict=True):
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-      x, y = jax.random.key_data(x), jax.random.key_data(y)
-    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    assert bits(x) == bits(y)
   summaries = [json.loads((run / 'summary.json').read_text()) for run in (a, b)]
   assert summaries[0]['metrics'] == summaries[1]['metrics']
