@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from zoo import benchmark
-from zoo.benchmark import Workload, measure, synthetic_batch, synthetic_source
+from zoo.benchmark import Workload, measure, synthetic_batch
 from zoo.training import build, parallelize
 from zoo.types import Objective, Source
 
@@ -55,27 +55,30 @@ def test_a_synthetic_batch_fits_its_spec_and_is_always_the_same():
 
 
 @pytest.mark.parametrize('on_device', [True, False])
-@pytest.mark.parametrize('kind', ['bare', 'looped', 'plain'])
-def test_a_block_makes_its_calls_on_one_state_that_it_keeps(kind, on_device):
-  work = workload(on_device=on_device)
-  source = synthetic_source(work.source.spec) if kind == 'plain' else work.source
-  program = build(work.objective, work.tx, source, work.parallel)
+@pytest.mark.parametrize(
+  'make', [benchmark.train, benchmark.loop, lambda work: [benchmark.plain(work)]]
+)
+def test_a_block_makes_its_calls_on_one_state_that_it_keeps(make, on_device, monkeypatch):
   seen = []
 
-  def step(state, *rest):
-    seen.append(int(state.step))
-    return program.step(state, *rest)
+  class Counted:
+    def __init__(self, step):
+      self.step, self.lower = step, step.lower
 
-  counted = program._replace(step=step)
-  carry, fixed = benchmark.arguments(program, source)
-  block = {
-    'bare': lambda: benchmark.bare(counted, carry, fixed),
-    'looped': lambda: benchmark.looped(counted, source, 1),
-    'plain': lambda: benchmark.plain(counted, carry, source),
-  }[kind]()
-  block(3)
-  block(2)
-  assert seen == [0, 1, 2, 3, 4]
+    def __call__(self, state, *rest):
+      seen.append(int(state.step))
+      return self.step(state, *rest)
+
+  def counting(*args):
+    program = build(*args)
+    return program._replace(step=Counted(program.step))
+
+  monkeypatch.setattr(benchmark, 'build', counting)
+  for contestant in make(workload(on_device=on_device)):
+    seen.clear()
+    contestant.block(3)
+    contestant.block(2)
+    assert seen == [0, 1, 2, 3, 4], contestant.what
 
 
 @pytest.mark.parametrize('strategy', ['jit', 'pmap', 'sharded'])

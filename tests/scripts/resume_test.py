@@ -44,7 +44,7 @@ def kill_after_a_save(workdir, process, rng):
 
 def kill_anywhere(workdir, process, rng):
   del workdir
-  end = time.monotonic() + rng.uniform(0, 6)
+  end = time.monotonic() + rng.uniform(0, 4)
   wait_for(lambda: time.monotonic() > end, process)
 
 
@@ -73,7 +73,7 @@ def test_a_run_killed_in_the_middle_ends_the_same(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_killed_thirty_times_ends_the_same(tmp_path):
-  steps = 400
+  steps = 1200
   command.train_to_end(tmp_path / 'straight', f'--config.train.steps={steps}')
   codes = killed_again_and_again(tmp_path / 'killed', kills=30, steps=steps, seed=1)
   assert codes == [-signal.SIGKILL] * 30
@@ -124,8 +124,9 @@ def test_a_signal_at_any_moment(tmp_path, seed):
   assert wait_for(lambda: (workdir / '.lock').exists(), process)
   time.sleep(rng.uniform(0, 8))
   process.send_signal(getattr(signal, name))
-  process.communicate(timeout=120)
-  assert process.returncode in (75, 0)
+  out, err = process.communicate(timeout=120)
+  # After its last act the run takes no signals any more.
+  assert process.returncode in (75, 0) or (workdir / 'summary.json').exists(), (out, err)
   command.train_to_end(workdir)
   command.assert_same_run(workdir, command.finished())
 
