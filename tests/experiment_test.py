@@ -101,14 +101,14 @@ def test_augmentation_touches_training_alone_and_mixes_labels(monkeypatch):
     )
     objective, source = experiment.objective, experiment.dataset.train
 
-    def judge(key, objective=objective, source=source):
-      batch = source.next(source.init(key), None, source.data)[1]
+    def judge(key, data, objective=objective, source=source):
+      batch = source.next(source.init(key), None, data)[1]
       params, extras = objective.init(key, batch)
       loss, _ = objective.loss(params, extras, batch, key)
       return loss, objective.evaluate(params, extras, batch, key)
 
     with quick_compilation():
-      loss, sums = jax.device_get(jax.jit(judge)(jax.random.key(1)))
+      loss, sums = jax.device_get(jax.jit(judge)(jax.random.key(1), source.data))
     losses.append(loss)
     figures.append(sums.compute())
   assert losses[0] != losses[1]

@@ -166,7 +166,7 @@ def test_unprepared_without_tensorflow_says_what_to_do(tmp_path, monkeypatch):
   monkeypatch.setattr(urllib.request, 'urlopen', None)  # nothing is downloaded
   with pytest.raises(ValueError) as error:
     tfds.records('mnist', 'train', tmp_path)
-  assert "pip install 'zoo-jax[prepare]'" in one_line(error)
+  assert "pip install -e '.[prepare]'" in one_line(error)
   assert f'python -m zoo.data.tfds mnist --data_dir={tmp_path}' in one_line(error)
   with pytest.raises(ValueError, match='downloads/manual'):
     tfds.records('imagenet2012', 'train', tmp_path)

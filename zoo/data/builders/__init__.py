@@ -66,7 +66,7 @@ def open_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> A
   if not _has_array_record(builder):
     raise ValueError(
       f"dataset '{name}' in {builder.data_dir} is in {builder.info.file_format.value} format only, "
-      f"not array_record; convert it once, with TensorFlow (pip install 'zoo-jax[prepare]'): "
+      f"not array_record; convert it once, with TensorFlow (pip install -e '.[prepare]'): "
       f'{_command(name, data_dir)}'
     )
   return builder
@@ -132,7 +132,7 @@ def _check_public(name: str, data_dir: str | os.PathLike[str] | None) -> None:
   )
   if importlib.util.find_spec('tensorflow') is None:
     raise ValueError(
-      f"{missing}; on a machine with network: pip install 'zoo-jax[prepare]', then "
+      f"{missing}; on a machine with network: pip install -e '.[prepare]', then "
       f'{_command(name, data_dir)}{by_hand}'
     )
   for url in list(cls.url_infos or {})[:1]:
