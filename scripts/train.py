@@ -7,6 +7,7 @@ Exit status: 0 when the run is complete, 2 on bad input, 3 when training met a v
 finite, 75 when a signal stopped it (all is saved; the same command goes on).
 """
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -56,7 +57,10 @@ def check_config(workdir: Path, config: dict[str, Any]) -> bool:
   """Whether the run was begun with another config; refuses to go on unless a flag allows it."""
   if not (workdir / 'config.json').exists():
     return False
-  difference = rundir.config_difference(rundir.read_config(workdir), config)
+  before = rundir.read_config(workdir)
+  with contextlib.suppress(ValueError):  # an option that is new has had its default
+    before = complete_config(before).to_dict()
+  difference = rundir.config_difference(before, config)
   for line in difference:
     print(f'config has changed: {line}', file=sys.stderr)
   if difference and not FLAGS.allow_config_change:
@@ -143,9 +147,8 @@ def train(
           figures |= {'train/skipped': watch.skipped} if watch.skipped else {}
           writer.write(step, figures)
           speed = throughput.update(step * batch_size)
-          writer.write_timing(
-            step, {'examples_per_second': speed, 'seconds': seconds()} if speed else {}
-          )
+          if speed is not None:
+            writer.write_timing(step, {'examples_per_second': speed, 'seconds': seconds()})
           progress.update(step, figures, speed)
 
         with throughput.paused():
@@ -200,7 +203,7 @@ def describe(metrics: dict[str, dict[str, float]]) -> str:
   """Figures by split in words."""
   return ', '.join(
     f'{split} accuracy {figures["accuracy"]:.2%} (loss {figures["loss"]:.4f})'
-    for split, figures in metrics.items()
+    for split, figures in sorted(metrics.items(), reverse=True)  # the test comes last
   )
 
 

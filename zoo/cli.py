@@ -53,7 +53,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 def fail(error: Exception) -> int:
   """Prints the first line of an error and returns the exit status."""
-  lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+  text = str(error)
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    text = f'{error.strerror}: {error.filename}'
+  lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
   print(f'{script()}: error: {lines[0].strip()}', file=sys.stderr)
   return EXIT_ERROR
 
