@@ -2,8 +2,8 @@
 
 Source: Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits.
 Command: python scripts/train.py --config=configs/digits_cnn.py --workdir=runs/digits_cnn
-Hardware: 2 CPU cores (AMD EPYC), 11 s, compilation included.
-Expected: 99.06% test accuracy (0.65 standard deviation over 5 seeds).
+Hardware: 2 CPU cores (AMD EPYC), 10 s, compilation included.
+Expected: 99.19% test accuracy (0.38 standard deviation over 5 seeds).
 """
 
 from ml_collections import ConfigDict
