@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     try:
       return train(experiment, config.to_dict(), workdir, interrupt)
     except NonFiniteError as error:
-      print(f'train.py: stopped: {error}; the last checkpoint is from before', file=sys.stderr)
+      print(f'train.py: stopped: {error}; nothing of it was saved', file=sys.stderr)
       return EXIT_NONFINITE
 
 

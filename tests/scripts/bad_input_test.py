@@ -207,7 +207,7 @@ def test_training_that_explodes_halts_and_names_step_and_leaf(tmp_path):
   message = command.refusal(command.train(workdir, EXPLODE), status=3)
   found = re.fullmatch(
     r'train\.py: stopped: step (\d+): the (loss|(gradient|update) of \S+) is not finite; '
-    r'the last checkpoint is from before',
+    r'nothing of it was saved',
     message,
   )
   assert found, message
