@@ -5,17 +5,9 @@ import os
 
 import pytest
 
+from tests.training.step_folder import make_folder
 from zoo.training import manifest
 from zoo.training.folders import StepFolders
-
-
-def make_folder(path, content=None):
-  (path / 'd').mkdir(parents=True)
-  (path / 'a.bin').write_bytes(bytes(range(200)))
-  (path / 'd' / 'b.bin').write_bytes(b'')
-  (path / 'd' / 'manifest.json').write_bytes(b'not the manifest')
-  manifest.write(path, content or {'step': 3, 'info': {'x': [1.5, None, 'ü']}})
-  return path
 
 
 def save(folders, step):

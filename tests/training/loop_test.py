@@ -9,7 +9,6 @@ import pytest
 from tests.training import toy
 from zoo.data import arrays
 from zoo.training import build, make_evaluate, parallelize, run, train
-from zoo.training.prefetch import prefetched
 
 ONE = jax.devices()[:1]
 
@@ -146,14 +145,6 @@ def test_an_error_of_the_source_is_raised_in_the_loop_and_the_thread_ends():
     for _ in run(program, source, state, source_state, steps=10):
       done += 1
   assert done == 3
-  assert not [t for t in threading.enumerate() if t.name == 'prefetch']
-
-
-def test_leaving_the_loop_early_ends_the_thread():
-  source = toy.host_source(toy.data(50), 16)
-  batches = prefetched(source, source.init(jax.random.key(0)), 1000, lambda x: x, 2)
-  next(batches)
-  batches.close()
   assert not [t for t in threading.enumerate() if t.name == 'prefetch']
 
 
