@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.losses import softmax_cross_entropy, weighted_mean
+from zoo.losses import label_logits, over_chunks, softmax_cross_entropy, weighted_mean
 
 LOGITS = jax.random.normal(jax.random.key(0), (16, 5)) * 3
 LABELS = jnp.arange(16) % 5
@@ -132,3 +132,56 @@ def test_the_mean_over_devices_is_the_mean_of_all():
 def test_weights_of_another_shape_are_refused():
   with pytest.raises(ValueError, match='weights must have the shape'):
     weighted_mean(jnp.ones((4, 2)), jnp.ones(4))
+
+
+# --- label_logits
+
+
+def test_label_logits_are_gathered_and_their_gradient_is_one_at_the_label():
+  np.testing.assert_array_equal(
+    label_logits(LOGITS, LABELS), np.asarray(LOGITS)[np.arange(16), np.asarray(LABELS)]
+  )
+  gradient = jax.grad(lambda x: label_logits(x, LABELS).sum())(LOGITS)
+  np.testing.assert_array_equal(gradient, jax.nn.one_hot(LABELS, 5))
+
+
+@pytest.mark.parametrize('label', [-1, 5])
+def test_a_label_that_is_none_gives_nan(label):
+  labels = LABELS.at[3].set(label)
+  losses = softmax_cross_entropy(LOGITS, labels)
+  np.testing.assert_array_equal(np.isnan(losses), np.arange(16) == 3)
+
+
+def test_labels_of_a_narrow_type_address_more_classes_than_it_counts():
+  logits = jnp.arange(300.0)[None]
+  assert float(label_logits(logits, jnp.array([44], jnp.uint8))[0]) == 44.0  # not 44 + 256 as well
+
+
+# --- over_chunks
+
+
+@pytest.mark.parametrize('size', [0, 1, 2, 4, 8])
+def test_chunks_change_nothing(size):
+  x = jax.random.normal(jax.random.key(2), (3, 8, 5))
+  y = jnp.arange(24).reshape(3, 8)
+  fn = lambda x, y: {'norm': jnp.sum(x * x, axis=-1) + y, 'x': jnp.sin(x)}
+  total = lambda x, size: sum(leaf.sum() for leaf in jax.tree.leaves(over_chunks(fn, size, x, y)))
+  chex.assert_trees_all_close(over_chunks(fn, size, x, y), fn(x, y), rtol=1e-6)
+  np.testing.assert_allclose(jax.grad(total)(x, size), jax.grad(total)(x, 0), rtol=1e-5)
+
+
+def test_logits_exist_for_one_chunk_at_a_time():
+  w = jax.ShapeDtypeStruct((8, 50_000), jnp.float32)
+  h = jax.ShapeDtypeStruct((1, 256, 8), jnp.float32)
+  labels = jax.ShapeDtypeStruct((1, 256), jnp.int32)
+
+  def temporaries(size):
+    def loss(w, h, labels):
+      return over_chunks(lambda h, y: softmax_cross_entropy(h @ w, y), size, h, labels).mean()
+
+    compiled = jax.jit(jax.grad(loss)).lower(w, h, labels).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  logits = 4 * 256 * 50_000
+  assert temporaries(0) >= logits
+  assert temporaries(32) < logits / 2

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from zoo.losses import softmax_cross_entropy
-from zoo.metrics import ClassificationMetrics
+from zoo.metrics import ClassificationMetrics, TokenMetrics, show
 
 
 def examples(N, C, seed=0):
@@ -137,3 +137,33 @@ def test_no_examples_give_no_figures_and_no_error():
   logits, labels = examples(4, 8)
   got = figures(measure(logits, labels, jnp.zeros(4)))
   assert len(got) == 6 and all(np.isnan(v) for v in got.values())
+
+
+# --- tokens
+
+
+def tokens(losses, correct, counts, **more):
+  return TokenMetrics.from_losses(*map(jnp.asarray, (losses, correct, counts)), **more)
+
+
+def test_tokens_by_hand():
+  sums = tokens([[1.0, 3.0, np.inf]], [[True, False, True]], [[True, True, False]])
+  assert figures(sums) == pytest.approx({'loss': 2.0, 'perplexity': np.exp(2), 'accuracy': 0.5})
+
+
+def test_batches_of_tokens_merge_by_adding():
+  first = tokens([[1.0]], [[True]], [[True]], num_bytes=jnp.array([[2]]))
+  second = tokens([[3.0]], [[False]], [[True]], num_bytes=jnp.array([[6]]))
+  found = figures(jax.tree.map(jnp.add, first, second))
+  assert found['loss'] == 2.0
+  assert found['bits_per_byte'] == pytest.approx(4 / np.log(2) / 8)
+
+
+def test_nothing_counted_is_nan_and_a_hopeless_model_infinitely_perplexed():
+  assert all(np.isnan(v) for v in figures(tokens([[1.0]], [[True]], [[False]])).values())
+  assert figures(tokens([[1e6]], [[False]], [[True]]))['perplexity'] == np.inf
+
+
+def test_shares_are_shown_in_percent():
+  assert show('exact_match', 0.99123) == '99.12%'
+  assert show('bits_per_byte', 1.98764) == '1.9876'

@@ -1,11 +1,15 @@
 """Metrics as sums over examples, so that they merge exactly over batches and devices."""
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from zoo.types import Array
+
+SHARES = ('accuracy', 'top5_accuracy', 'precision', 'recall', 'f1', 'exact_match')
 
 
 # google-metrax 0.2.4 has precision, recall and F-beta for two classes only, no confusion matrix.
@@ -83,6 +87,78 @@ class ClassificationMetrics:
     if len(confusion) <= 5:
       del figures['top5_accuracy']
     return figures
+
+
+@flax.struct.dataclass
+class TokenMetrics:
+  """Sums over the tokens that count. Two are merged by adding them leaf by leaf.
+
+  Attributes:
+    loss: float32 [], the sum of cross-entropies, nats.
+    tokens: int32 [], how many counted.
+    correct: int32 [], of those, the ones whose token was the likeliest.
+    bytes: int32 [], of text that they stand for; None where that is unknown.
+    exact: int32 [], sequences that were produced without a fault; None if none are produced.
+    sequences: int32 [], of how many; None likewise.
+  """
+
+  loss: Array
+  tokens: Array
+  correct: Array
+  bytes: Array | None = None
+  exact: Array | None = None
+  sequences: Array | None = None
+
+  @classmethod
+  def from_losses(
+    cls,
+    losses: Array,
+    correct: Array,
+    counts: Array,
+    num_bytes: Array | None = None,
+  ) -> 'TokenMetrics':
+    """Sums over one batch.
+
+    Args:
+      losses: float [B, T].
+      correct: bool [B, T].
+      counts: bool [B, T], which tokens count.
+      num_bytes: integer [B, T], of each token.
+    """
+    of = lambda x: jnp.sum(jnp.where(counts, x, 0).astype(jnp.int32))
+    return cls(
+      loss=jnp.sum(jnp.where(counts, losses, 0.0)),
+      tokens=jnp.sum(counts.astype(jnp.int32)),
+      correct=of(correct),
+      bytes=None if num_bytes is None else of(num_bytes),
+    )
+
+  def compute(self) -> dict[str, float]:
+    """The figures, on the host.
+
+    Returns:
+      'loss' (nats a token), 'perplexity' (its exponential), 'accuracy' (of tokens),
+      'bits_per_byte' (what the text would take if it were compressed with the model, less the cost
+      of the model) and 'exact_match'; the last two where they are known. NaN if nothing counted.
+    """
+    loss, tokens = float(self.loss), int(self.tokens)
+    mean = ratio(loss, tokens)
+    with np.errstate(over='ignore'):
+      figures = {
+        'loss': mean,
+        'perplexity': float(np.exp(np.float64(mean))),
+        'accuracy': ratio(int(self.correct), tokens),
+      }
+    if self.bytes is not None:
+      figures['bits_per_byte'] = ratio(loss / math.log(2), int(self.bytes))
+    if self.exact is not None and self.sequences is not None:
+      figures['exact_match'] = ratio(int(self.exact), int(self.sequences))
+    return figures
+
+
+def show(name: str, value: float) -> str:
+  """A figure as people read it: shares in percent."""
+  return f'{value:.2%}' if name in SHARES else f'{value:.4f}'
 
 
 def ratio(numerator: float, denominator: float) -> float:

@@ -53,6 +53,11 @@ def keep(extras: PyTree, params: PyTree, step: Array) -> PyTree:
   return extras
 
 
+def as_trained(params: PyTree, extras: PyTree) -> PyTree:
+  """The `variables` of an objective whose extras are collections of its module, or nothing."""
+  return {'params': params, **extras}
+
+
 class Objective(NamedTuple):
   """What to learn, as pure functions.
 
@@ -65,6 +70,8 @@ class Objective(NamedTuple):
       for the padding of a short last batch.
     refresh: (extras, new_params, step) -> extras, after the update: a target network, an average.
     predict: (params, extras, batch) -> what the trained model says of a batch (logits, a picture).
+    variables: (params, extras) -> what the module is applied to where the model is used, as in
+      evaluation: an average in place of the parameters, adapters merged into them.
   """
 
   init: Callable[[Array, Batch], tuple[PyTree, PyTree]]
@@ -72,6 +79,7 @@ class Objective(NamedTuple):
   evaluate: Callable[[PyTree, PyTree, Batch, Array], Metrics]
   refresh: Callable[[PyTree, PyTree, Array], PyTree] = keep
   predict: Callable[[PyTree, PyTree, Batch], PyTree] | None = None
+  variables: Callable[[PyTree, PyTree], PyTree] = as_trained
 
 
 class Source(NamedTuple):

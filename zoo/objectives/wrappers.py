@@ -104,7 +104,11 @@ def with_ema(objective: Objective, decay: float, *, warmup: bool = False) -> Obj
       'ema': jax.tree.map(average, extras['ema'], params),
     }
 
-  return Objective(init, loss, evaluate, refresh, objective.predict and predict)
+  def variables(params: PyTree, extras: PyTree) -> PyTree:
+    del params
+    return objective.variables(extras['ema'], extras['inner'])
+
+  return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables)
 
 
 def with_penalty(objective: Objective, *, l1: float = 0.0, l2: float = 0.0) -> Objective:
