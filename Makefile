@@ -7,16 +7,22 @@ CONFIG ?= configs/digits_cnn.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 
-.PHONY: train test test-slow check format clean
+.PHONY: train test test-slow parity peers check format clean
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --config=$(CONFIG) --workdir=$(WORKDIR) $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+parity: $(VENV)/.installed-parity
+	$(BIN)/python -m pytest -m parity tests/parity $(ARGS)
+
+peers: $(VENV)/.installed-parity
+	$(BIN)/python scripts/peers.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -39,6 +45,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-parity: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[dev,parity]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

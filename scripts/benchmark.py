@@ -7,8 +7,8 @@
 --what: 'train' is the compiled training step and 'forward' the predictions, on a batch that is on
 the devices; 'loop' is the loop on the real data, against its own compiled step in a bare Python
 loop; 'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to
-the device, the step, one figure fetched). A model without a config is trained as a classifier by
-SGD, on arrays of its published input shape.
+the device, the step, one figure fetched). A model without a config is trained by SGD, with
+its published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
 otherwise) that each end in one wait for the device. Memory is what the compiler plans for one
@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from absl import flags
 
 from zoo import cli, provenance
 from zoo.benchmark import MEASUREMENTS, Workload, measure, synthetic_batch
-from zoo.config import options_of
+from zoo.catalog import create_model, example_batch, published
 from zoo.data import arrays
-from zoo.experiment import MODELS, OBJECTIVES, complete_config, create_model, make_experiment
+from zoo.experiment import complete_config, make_experiment
 from zoo.names import unknown
 from zoo.training.parallel import STRATEGIES, parallelize
 
@@ -131,22 +130,9 @@ def from_config(values: dict[str, Any], strategy: str, size: int) -> Workload:
 
 
 def from_model(name: str, strategy: str, size: int) -> Workload:
-  """A model of the zoo as a classifier of random arrays."""
-  parallel, shape = parallelize(strategy), MODELS[name].input_shape
-  fields = options_of(MODELS[name].module)
-  module: Any = create_model(
-    name, **({'axis_name': parallel.axis_name} if 'axis_name' in fields else {})
-  )
-  if not getattr(module, 'num_classes', 0):
-    raise ValueError(f'{name} does not classify: measure it by a config')
-  key = 'image' if len(shape) == 3 else 'features'
-  objective = OBJECTIVES['classification'](
-    module, num_classes=module.num_classes, input_key=key, axis_name=parallel.axis_name
-  )
-  spec = {
-    key: jax.ShapeDtypeStruct((size, *shape), np.float32),
-    'label': jax.ShapeDtypeStruct((size,), np.int32),
-  }
+  """A model of the zoo with its published objective, on random arrays, by SGD."""
+  parallel, spec = parallelize(strategy), example_batch(name, size)
+  objective = published(name, parallel.axis_name)
   return Workload(objective, optax.sgd(1e-3), arrays.epochs(synthetic_batch(spec), size), parallel)
 
 

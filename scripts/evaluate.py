@@ -1,6 +1,10 @@
 """Evaluates a run on its validation and test splits; the config comes from the run directory.
 
   python scripts/evaluate.py --workdir=runs/digits_cnn [--step=best]
+  python scripts/evaluate.py --workdir=runs/dates --beam=1,4
+
+With --beam a model of sequence to sequence is also judged by what beam search makes of the sources:
+exact matches and BLEU, for each number of hypotheses.
 
 Prints the figures of each split, and with --json one JSON object and nothing else.
 """
@@ -12,14 +16,15 @@ import jax
 from absl import flags
 
 from zoo import cli
-from zoo.data import normalize
-from zoo.experiment import complete_config, make_experiment
-from zoo.training import build, make_evaluate, rundir
-from zoo.training.checkpoint import CheckpointError, Checkpoints
+from zoo.runs import Run, open_run
+from zoo.training import make_evaluate
+from zoo.translate import judge, reader, translate
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'Run directory, as scripts/train.py left it.')
 flags.DEFINE_string('step', 'last', "Which checkpoint: 'last', 'best' or a number.")
+flags.DEFINE_list('beam', [], 'Hypotheses of beam searches to judge as well.')
+flags.DEFINE_float('length_penalty', 0.6, 'Of beam search.')
 flags.DEFINE_bool('json', False, 'Print JSON.')
 flags.mark_flag_as_required('workdir')
 
@@ -27,46 +32,45 @@ flags.mark_flag_as_required('workdir')
 def main(argv: list[str]) -> int:
   if argv[1:]:
     raise ValueError(f'the config comes from the run directory; {argv[1]} cannot change it')
-  workdir = Path(FLAGS.workdir)
-  config = complete_config(rundir.read_config(workdir))
-  kept = workdir / 'normalization.json'
-  statistics = normalize.load(kept) if config.data.normalization == 'standardize' else None
-  experiment = make_experiment(config, statistics=statistics)
-  parallel, source = experiment.parallel, experiment.dataset.train
-  program = build(experiment.objective, experiment.tx, source, parallel)
-  settings = experiment.settings
-  folder = workdir / 'checkpoints'
-  with Checkpoints(folder, best=settings.best, mode=settings.best_mode) as checkpoints:
-    restored = checkpoints.restore(*program.abstract, step=choose(checkpoints, FLAGS.step))
-  if restored is None:
-    raise CheckpointError(f'the run in {workdir} has no checkpoint yet')
-
+  opened = open_run(Path(FLAGS.workdir), FLAGS.step)
+  experiment, state = opened.experiment, opened.state
   figures = {
-    split: make_evaluate(experiment.objective, one_pass, parallel, program.state)(restored.state)
+    split: make_evaluate(experiment.objective, one_pass, experiment.parallel, opened.program.state)(
+      state
+    )
     for split, one_pass in experiment.dataset.evaluation.items()
   }
+  for beam_size in map(positive, FLAGS.beam):
+    if experiment.task != 'seq2seq':
+      raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
+    for split, found in by_beam_search(opened, beam_size).items():
+      figures[split] |= {f'{name}_beam_{beam_size}': value for name, value in found.items()}
   if FLAGS.json:
-    print(json.dumps({'step': restored.step, 'metrics': figures}))
+    print(json.dumps({'step': opened.step, 'metrics': figures}))
     return 0
-  parameters = sum(x.size for x in jax.tree.leaves(restored.state.params))
-  print(f'{config.model.name} ({parameters:,} parameters) at step {restored.step}')
+  parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  print(f'{opened.config.model.name} ({parameters:,} parameters) at step {opened.step}')
   for split, metrics in figures.items():
     print(f'{split:11}' + '  '.join(f'{name} {value:.4f}' for name, value in metrics.items()))
   return 0
 
 
-def choose(checkpoints: Checkpoints, which: str) -> int | None:
-  """The step that --step means; None for the newest good one."""
-  if which == 'last':
-    return None
-  if which == 'best':
-    step = checkpoints.best_step()
-    if step is None:
-      raise ValueError('no checkpoint of this run has a validation figure to be best by')
-    return step
-  if not which.isdecimal():
-    raise ValueError(f"--step must be 'last', 'best' or a number, not {which!r}")
-  return int(which)
+def by_beam_search(opened: Run, beam_size: int) -> dict[str, dict[str, float]]:
+  """Exact matches and BLEU of every split."""
+  module, dataset = opened.experiment.module, opened.experiment.dataset
+  params = jax.device_get(opened.variables)['params']
+  options = {'beam_size': beam_size, 'length_penalty': FLAGS.length_penalty}
+  return {
+    split: judge(*translate(module, params, source, reader(dataset.tokenizer), **options))
+    for split, source in dataset.evaluation.items()
+  }
+
+
+def positive(text: str) -> int:
+  """A number of hypotheses."""
+  if not text.isdecimal() or int(text) < 1:
+    raise ValueError(f'--beam must be whole numbers of at least 1, not {text!r}')
+  return int(text)
 
 
 if __name__ == '__main__':

@@ -15,13 +15,12 @@ from typing import Any
 from absl import flags
 
 from zoo import cli
+from zoo.metrics import show
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN = '<!-- results: written by scripts/results.py, do not edit -->\n'
 END = '<!-- /results -->\n'
-HEADER = (
-  '| config | parameters | test accuracy | seeds | wall time | device | versions | commit |\n'
-)
+HEADER = '| config | parameters | test | seeds | wall time | device | versions | commit |\n'
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('check', False, 'Only compare.')
@@ -78,11 +77,12 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def make_row(name: str, runs: list[dict[str, Any]]) -> str:
-  """The row of a config: mean and standard deviation over its seeds."""
+  """The row of a config: what its runs were judged by, mean and standard deviation over seeds."""
   if not runs:
     return f'| `{name}` | | not run | | | | | |\n'
-  accuracies = [100 * run['metrics']['test']['accuracy'] for run in runs]
-  spread = f' ± {statistics.stdev(accuracies):.2f}' if len(runs) > 1 else ''
+  figure = runs[0].get('best', 'accuracy')
+  values = [run['metrics']['test'][figure] for run in runs]
+  spread = f' ± {show(figure, statistics.stdev(values))}' if len(runs) > 1 else ''
   seconds = statistics.mean(run['seconds'] for run in runs)
   origin = runs[0]['provenance']
   platform = origin['platform']
@@ -91,8 +91,8 @@ def make_row(name: str, runs: list[dict[str, Any]]) -> str:
   )
   versions = ', '.join(f'{k} {origin["versions"][k]}' for k in ('jax', 'flax'))
   commits = ', '.join(sorted({run['provenance']['git_commit'][:8] for run in runs}))
-  accuracy = f'{statistics.mean(accuracies):.2f}%{spread}'
-  cells = [f'`{name}`', f'{runs[0]["parameters"]:,}', accuracy, str(len(runs))]
+  shown = f'{figure.replace("_", " ")} {show(figure, statistics.mean(values))}{spread}'
+  cells = [f'`{name}`', f'{runs[0]["parameters"]:,}', shown, str(len(runs))]
   cells += [f'{seconds:.0f} s', device, versions, commits]
   return f'| {" | ".join(cells)} |\n'
 

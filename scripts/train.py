@@ -17,9 +17,11 @@ import jax
 from absl import flags
 
 from zoo import cli, provenance
-from zoo.data import normalize
 from zoo.experiment import Experiment, complete_config, make_experiment
+from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate, set_learning_rate
+from zoo.preview import make_preview
+from zoo.runs import initialize, keep, kept
 from zoo.training import build, make_evaluate, run, rundir
 from zoo.training.checkpoint import Checkpoints
 from zoo.training.curves import draw_curves
@@ -43,9 +45,7 @@ def main(argv: list[str]) -> int:
   workdir = Path(FLAGS.workdir)
   with Interrupt() as interrupt, RunLock(workdir):
     changed = check_config(workdir, config.to_dict())
-    kept = workdir / 'normalization.json'
-    statistics = normalize.load(kept) if kept.exists() and not changed else None
-    experiment = make_experiment(config, statistics=statistics)
+    experiment = make_experiment(config, **({} if changed else kept(workdir)))
     try:
       return train(experiment, config.to_dict(), workdir, interrupt)
     except NonFiniteError as error:
@@ -82,7 +82,7 @@ def train(
     split: make_evaluate(experiment.objective, one_pass, parallel, program.state)
     for split, one_pass in dataset.evaluation.items()
   }
-  preview = experiment.make_preview(program.state)
+  preview = make_preview(experiment, program.state)
   checkpoints = Checkpoints(
     workdir / 'checkpoints',
     keep_last=settings.keep_last,
@@ -95,12 +95,15 @@ def train(
     if restored is None:
       step, past = 0, {'seconds': 0.0, 'skipped': 0}
       state, source_state = program.init(jax.random.key(settings.seed))
+      if settings.init_from:
+        state = initialize(experiment, program, state)
     else:
       step, state, source_state, past = restored
       source_state = program.place_source(source_state)
       if step == settings.steps and (workdir / 'summary.json').exists():
         print(
-          f'the run in {workdir} is complete: {describe(rundir.read_summary(workdir)["metrics"])}'
+          f'the run in {workdir} is complete: '
+          f'{describe(rundir.read_summary(workdir)["metrics"], settings.best)}'
         )
         return 0
       if step > settings.steps:
@@ -111,9 +114,10 @@ def train(
       print(f'going on from step {step}')
 
     # Only now, so that a config that cannot be built, or is of another model than the checkpoint,
-    # changes nothing; the statistics first, so that a kill between the two leaves a changed config.
-    if dataset.statistics:
-      normalize.save(dataset.statistics, workdir / 'normalization.json')
+    # changes nothing; the config last, so that a kill between the two leaves a changed config.
+    keep(dataset, workdir)
+    for line in dataset.notes:
+      print(line)
     rundir.write_config(workdir, config)
 
     start, started = step, time.perf_counter()
@@ -156,10 +160,13 @@ def train(
           if 'validation' in judges and is_due(step, settings.eval_every, settings.steps):
             metrics = judges['validation'](state)
             writer.write(step, {f'validation/{k}': v for k, v in metrics.items()})
-            progress.write(f'step {step}: {describe({"validation": metrics})}')
+            progress.write(f'step {step}: {describe({"validation": metrics}, settings.best)}')
           if is_due(step, settings.preview_every, settings.steps):
-            for name, picture in preview(state).items():
-              writer.write_image(name, step, picture)
+            for name, shown in preview(state).items():
+              if isinstance(shown, str):
+                writer.write_text(name, step, shown)
+              else:
+                writer.write_image(name, step, shown)
           if interrupt.requested or is_due(step, settings.checkpoint_every, settings.steps):
             watch.look(state.params)
             info = {'seconds': seconds(), 'skipped': watch.skipped}
@@ -174,6 +181,7 @@ def train(
     draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')
     summary = {
       'metrics': final,
+      'best': settings.best,
       'steps': settings.steps,
       'seed': settings.seed,
       'strategy': parallel.strategy,
@@ -184,11 +192,11 @@ def train(
       'provenance': origin,
     }
     rundir.write_summary(workdir, summary)
-  print(f'complete after {summary["seconds"]:.0f} s: {describe(final)}')
+  print(f'complete after {summary["seconds"]:.0f} s: {describe(final, settings.best)}')
   for kind, path in (
     ('checkpoint', f'checkpoints/{step}'),
     ('curves', 'curves.png'),
-    ('pictures', 'previews'),
+    ('previews', 'previews'),
   ):
     print(f'  {kind:11}{workdir / path}')
   return 0
@@ -199,11 +207,12 @@ def is_due(step: int, every: int, last: int) -> bool:
   return step == last or (every > 0 and step % every == 0)
 
 
-def describe(metrics: dict[str, dict[str, float]]) -> str:
-  """Figures by split in words."""
+def describe(metrics: dict[str, dict[str, float]], best: str) -> str:
+  """Figures by split in words: the one to judge by, and the loss."""
+  figures = lambda of_split: {best: of_split.get(best, float('nan')), 'loss': of_split['loss']}
   return ', '.join(
-    f'{split} accuracy {figures["accuracy"]:.2%} (loss {figures["loss"]:.4f})'
-    for split, figures in sorted(metrics.items(), reverse=True)  # the test comes last
+    f'{split} ' + ' '.join(f'{name} {show(name, x)}' for name, x in figures(of_split).items())
+    for split, of_split in sorted(metrics.items(), reverse=True)  # the test comes last
   )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests import fake_data
 from tests.scripts import command
-from zoo.data import dataset
+from zoo.data import dataset, tfds
 from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, init_state, run
 
@@ -22,7 +22,21 @@ PUBLIC = {
   'fashion_mnist': ((28, 28, 1), 10),
   'cifar10': ((32, 32, 3), 10),
 }
+# Public sets of text: their fields, and classes if they have labels.
+TEXTS = {
+  'tiny_shakespeare': (('text',), 0),
+  'lm1b': (('text',), 0),
+  'openwebtext': (('text',), 0),
+  'imdb_reviews': (('text',), 2),
+  'wmt14_translate/de-en': (('de', 'en'), 0),
+}
 BATCH = 8
+# What makes the large models of language small; their own sizes are traced, but not computed with.
+SMALL = {
+  'gpt2': {'num_layers': 2, 'width': 32, 'num_heads': 2, 'context_length': 16},
+  'bert': {'num_layers': 2, 'width': 32, 'num_heads': 2, 'ffn_width': 64, 'max_length': 16},
+  'transformer': {'width': 32, 'num_heads': 2, 'ffn_width': 64},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,26 +60,37 @@ def read(path, tmp_path, monkeypatch) -> Any:
     shape, num_classes = PUBLIC[config.data.name]
     records = fake_data.make_records(shape, num_classes)
     monkeypatch.setattr(dataset, 'open_records', lambda *_: records)
+  elif config.data.name in TEXTS:
+    texts = fake_data.make_text(*TEXTS[config.data.name])
+    monkeypatch.setattr(tfds, 'records', lambda *_: texts)
+    config.data.cache = str(tmp_path)
   else:
     config.data.dir = str(command.home() / 'tfds')
   return config
 
 
+def shapes_of(experiment) -> Any:
+  spec = experiment.dataset.train.spec
+  return jax.eval_shape(
+    lambda key: init_state(experiment.objective, experiment.tx, spec, key), jax.random.key(0)
+  )
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_two_steps(path, tmp_path, monkeypatch):
   config = read(path, tmp_path, monkeypatch)
+  if small := SMALL.get(config.model.name.removesuffix('_big')):
+    shapes_of(make_experiment(config, devices=jax.devices()[:1]))  # of the size it says
+    config.model.update(small)
+    config.data.length = min(config.data.length, 16)
   experiment = make_experiment(config, devices=jax.devices()[:1])
   source = experiment.dataset.train
   assert jax.tree.leaves(source.spec)[0].shape[0] == BATCH
 
-  key = jax.random.key(0)
-  shapes = jax.eval_shape(
-    lambda key: init_state(experiment.objective, experiment.tx, source.spec, key), key
-  )
   program = build(experiment.objective, experiment.tx, source, experiment.parallel)
-  state, source_state = program.init(key)
+  state, source_state = program.init(jax.random.key(0))
   assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
-    lambda x: (x.shape, x.dtype), shapes
+    lambda x: (x.shape, x.dtype), shapes_of(experiment)
   )
 
   before = jax.device_get(state.params)

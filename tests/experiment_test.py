@@ -15,8 +15,9 @@ from tests import fake_data
 from tests.scripts import command
 from tests.training import toy
 from zoo import models
+from zoo.catalog import MODELS, create_model, example_batch, list_models, published
 from zoo.data import dataset
-from zoo.experiment import complete_config, create_model, list_models, make_experiment
+from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, run
 
 
@@ -45,17 +46,17 @@ def test_models_by_name():
 
 
 @pytest.mark.parametrize('name', list_models())
-def test_every_model_takes_its_published_input(name):
-  from zoo.experiment import MODELS
-
-  module = create_model(name, num_classes=7)
-  assert isinstance(module, nn.Module)
-  x = jnp.zeros((2, *MODELS[name].input_shape))
-  logits, _ = jax.eval_shape(
-    lambda key: module.init_with_output(key, x, train=False), jax.random.key(0)
-  )
-  assert logits.shape == (2, 7)
-  assert MODELS[name].reference
+def test_every_model_learns_from_its_published_example(name):
+  """Shapes alone: that a loss comes out, and a gradient for every parameter."""
+  entry, objective, batch = MODELS[name], published(name), example_batch(name, 2)
+  assert isinstance(create_model(name), nn.Module) and entry.reference
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params, extras = jax.eval_shape(objective.init, key, batch)
+  loss, (after, _) = jax.eval_shape(objective.loss, params, extras, batch, key)
+  assert loss.shape == () and loss.dtype == jnp.float32
+  assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, extras)
+  assert objective.predict is not None
+  assert jax.tree.leaves(jax.eval_shape(objective.predict, params, extras, batch))[0].shape[0] == 2
 
 
 def test_an_unknown_model_or_option_is_answered_with_the_nearest():

@@ -40,6 +40,48 @@ def make_records(
   return FakeRecords(images, np.arange(size) % num_classes, num_classes)
 
 
+class Examples(list):
+  """Examples as TFDS's data sources give them: one by one, or many at a time."""
+
+  def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+    return [self[i] for i in indices]
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeText:
+  """Records of text and labels, as `zoo.data.tfds.records` returns them."""
+
+  source: Examples
+  class_names: tuple[str, ...] | None = None
+  name: str = 'fake'
+  files: tuple[tuple[int, str], ...] = ()
+
+  @property
+  def num_classes(self) -> int | None:
+    return None if self.class_names is None else len(self.class_names)
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    return self.source[index]
+
+  def where(self, index: int) -> str:
+    return f'{self.name} record {index}'
+
+
+def make_text(keys: tuple[str, ...], num_classes: int = 0, size: int = 64) -> FakeText:
+  """Random sentences in every field of `keys`, with a label if there are classes."""
+  rng = np.random.default_rng(0)
+  words = np.array(['red', 'green', 'blue', 'old', 'new', 'tree', 'house', 'river', 'and', 'or'])
+  sentence = lambda: ' '.join(rng.choice(words, 40)).encode()
+  examples = [{key: sentence() for key in keys} for _ in range(size)]
+  if num_classes:
+    examples = [{**x, 'label': i % num_classes} for i, x in enumerate(examples)]
+  names = tuple(f'class {c}' for c in range(num_classes)) or None
+  return FakeText(Examples(examples), names)
+
+
 def make_folder(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
   """A folder of PNG files, one subfolder per class."""
   rng = np.random.default_rng(0)

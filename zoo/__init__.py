@@ -6,7 +6,8 @@
 >>> model = zoo.create_model('cnn', num_classes=10)
 """
 
-from zoo.experiment import create_model, list_models
+from zoo.catalog import create_model, list_models
+from zoo.interop.hub import load_pretrained
 
 __version__ = '0.1.0'
-__all__ = ['create_model', 'list_models']
+__all__ = ['create_model', 'list_models', 'load_pretrained']

@@ -58,6 +58,12 @@ def as_trained(params: PyTree, extras: PyTree) -> PyTree:
   return {'params': params, **extras}
 
 
+def in_place_of_params(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
+  """The `adopt` of an objective that trains all parameters of its module."""
+  del params
+  return weights, extras
+
+
 class Objective(NamedTuple):
   """What to learn, as pure functions.
 
@@ -72,6 +78,8 @@ class Objective(NamedTuple):
     predict: (params, extras, batch) -> what the trained model says of a batch (logits, a picture).
     variables: (params, extras) -> what the module is applied to where the model is used, as in
       evaluation: an average in place of the parameters, adapters merged into them.
+    adopt: (params, extras, weights) -> (params, extras), of a fresh state: so that `variables` has
+      these weights for its parameters. For weights that were trained before.
   """
 
   init: Callable[[Array, Batch], tuple[PyTree, PyTree]]
@@ -80,6 +88,7 @@ class Objective(NamedTuple):
   refresh: Callable[[PyTree, PyTree, Array], PyTree] = keep
   predict: Callable[[PyTree, PyTree, Batch], PyTree] | None = None
   variables: Callable[[PyTree, PyTree], PyTree] = as_trained
+  adopt: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]] = in_place_of_params
 
 
 class Source(NamedTuple):

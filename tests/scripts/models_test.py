@@ -1,5 +1,5 @@
 from tests.scripts import command
-from zoo.experiment import list_models
+from zoo.catalog import list_models
 
 
 def test_all_models_are_listed_with_their_parameters():
@@ -7,7 +7,7 @@ def test_all_models_are_listed_with_their_parameters():
   assert done.returncode == 0, done.stderr
   assert not done.stderr
   title, *rows = done.stdout.splitlines()
-  assert title.split() == ['name', 'parameters', 'input', 'source']
+  assert title.split() == ['name', 'parameters', 'example', 'source']
   assert [row.split()[0] for row in rows] == list_models()
   mlp = next(row for row in rows if row.startswith('mlp'))
   # 784 inputs, two hidden layers of 128, 10 classes.

@@ -17,8 +17,15 @@ def test_halt_names_the_first_bad_step_and_what_it_was():
 
 def test_skip_counts_each_bad_step_once_and_goes_on_from_an_earlier_count():
   watch = Watch('skip', skipped=5)
-  for found in (jnp.array([1, 0]), FINE, jnp.array([3, 4])):
+  for found in (jnp.array([1, 0]), FINE, jnp.array([3, 2])):
     watch.add(found)
   watch.look(PARAMS)
   watch.look(PARAMS)
   assert watch.skipped == 7
+
+
+def test_an_update_cannot_be_skipped():
+  watch = Watch('skip')
+  watch.add(jnp.array([3, 4]))
+  with pytest.raises(NonFiniteError, match=r'^step 3: the update of b is not finite$'):
+    watch.look(PARAMS)

@@ -12,28 +12,36 @@ from zoo.types import Batch, Source
 NORMALIZATIONS = ('standardize', 'scale', 'none')
 
 
+def unchanged(batch: Batch) -> Batch:
+  """What a dataset does to batches that are ready as they are stored."""
+  return batch
+
+
 class Dataset(NamedTuple):
   """What an experiment learns from.
 
   Attributes:
     train: an endless source.
     evaluation: sources of one pass by split: 'validation' and 'test', those that there are.
-    num_classes: of the labels.
+    given: what models and objectives are told of the data, by the names of their arguments:
+      num_classes, input_key, vocab_size, pad_id and so on.
     class_names: of the labels, in their order.
-    input_key: which leaf of a batch is the input.
+    tokenizer: of text.
     statistics: {mean, std}, float32 [channels or features], to standardise by, or None.
     scale: batch -> batch: from what is stored to float32, pictures to [0, 1].
     standardize: batch -> batch: what follows `scale` and augmentation.
+    notes: a line to print about each split: its size, and what was lost of it.
   """
 
   train: Source
   evaluation: dict[str, Source]
-  num_classes: int
-  class_names: tuple[str, ...]
-  input_key: str
-  statistics: Mapping[str, np.ndarray] | None
-  scale: Callable[[Batch], Batch]
-  standardize: Callable[[Batch], Batch]
+  given: Mapping[str, Any]
+  class_names: tuple[str, ...] = ()
+  tokenizer: Any = None
+  statistics: Mapping[str, np.ndarray] | None = None
+  scale: Callable[[Batch], Batch] = unchanged
+  standardize: Callable[[Batch], Batch] = unchanged
+  notes: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -128,13 +136,11 @@ def load_dataset(
     statistics = {'mean': np.array(mean, np.float32), 'std': np.array(std, np.float32)}
   elif statistics is None:
     statistics = normalize.statistics(train_data, input_key, workers)
-  unchanged = lambda batch: batch
   return Dataset(
     train=source,
     evaluation=evaluation,
-    num_classes=num_classes,
+    given={'num_classes': num_classes, 'input_key': input_key},
     class_names=tuple(records['train'].class_names),
-    input_key=input_key,
     statistics=statistics,
     scale=unchanged if normalization == 'none' else normalize.scale(input_key),
     standardize=normalize.standardize(statistics, input_key) if statistics else unchanged,

@@ -1,6 +1,23 @@
 """Flax Linen modules: pure init and apply, no I/O, no config objects."""
 
+from zoo.models import bert, gpt2, transformer
+from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
+from zoo.models.gpt2 import GPT2
+from zoo.models.lstm import GRU, LSTM, RNNClassifier
 from zoo.models.mlp import MLP
+from zoo.models.transformer import Transformer
 
-__all__ = ['CNN', 'MLP']
+__all__ = [
+  'BERT',
+  'CNN',
+  'GPT2',
+  'GRU',
+  'LSTM',
+  'MLP',
+  'RNNClassifier',
+  'Transformer',
+  'bert',
+  'gpt2',
+  'transformer',
+]

@@ -1,20 +1,23 @@
-"""What models share: activations, normalisation and computation types, chosen by name."""
+"""What models share: activations, norms and computation types by name; layers of Transformers."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 
+from zoo.models.attention import Cache, attend, read_cache, update_cache
 from zoo.names import unknown
 from zoo.types import Array
 
-# Those of jax.nn that map each element by itself and need no further argument.
+# Those of jax.nn that map each element by itself and need no further argument, and `gelu_exact`.
 # fmt: off
 ACTIVATIONS = (
-  'celu', 'elu', 'gelu', 'hard_sigmoid', 'hard_silu', 'hard_swish', 'hard_tanh', 'identity',
-  'leaky_relu', 'log_sigmoid', 'mish', 'relu', 'relu6', 'selu', 'sigmoid', 'silu', 'soft_sign',
-  'softplus', 'sparse_plus', 'sparse_sigmoid', 'squareplus', 'swish', 'tanh',
+  'celu', 'elu', 'gelu', 'gelu_exact', 'hard_sigmoid', 'hard_silu', 'hard_swish', 'hard_tanh',
+  'identity', 'leaky_relu', 'log_sigmoid', 'mish', 'relu', 'relu6', 'selu', 'sigmoid', 'silu',
+  'soft_sign', 'softplus', 'sparse_plus', 'sparse_sigmoid', 'squareplus', 'swish', 'tanh',
 )
 # fmt: on
 NORMS = ('batch', 'group', 'layer', 'none')
@@ -29,14 +32,23 @@ output_init = nn.initializers.lecun_normal()
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-  """Returns the elementwise activation of `jax.nn` that has this name.
+  """Returns the elementwise activation of `jax.nn` that has this name, or `gelu_exact`.
 
   Raises:
     ValueError: an unknown name.
   """
   if name not in ACTIVATIONS:
     raise unknown('activation', name, ACTIVATIONS)
-  return getattr(jax.nn, name)
+  return gelu_exact if name == 'gelu_exact' else getattr(jax.nn, name)
+
+
+def gelu_exact(x: Array) -> Array:
+  """The product of x and the normal distribution function of x; 'gelu' approximates it by a tanh.
+
+  References:
+    Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
+  """
+  return jax.nn.gelu(x, approximate=False)
 
 
 def compute_dtype(name: str) -> jnp.dtype:
@@ -97,3 +109,180 @@ def normalization(
   else:
     raise unknown('norm', kind, NORMS)
   return lambda x: norm(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def layer_norm(epsilon: float, dtype: str, name: str | None = None) -> nn.LayerNorm:
+  """A layer norm that computes in float32 and returns `dtype`.
+
+  By the mean of squared deviations: the difference of two means that Flax takes by default loses
+  digits where the mean is large.
+
+  References:
+    Ba et al. 2016, Layer Normalization.
+  """
+  return nn.LayerNorm(epsilon, dtype=compute_dtype(dtype), use_fast_variance=False, name=name)
+
+
+class MultiHeadAttention(nn.Module):
+  """Attention between linear maps of its inputs, in several heads.
+
+  Attributes:
+    width: D, of inputs and results.
+    num_heads: H, into which D is split evenly.
+    dropout: rate, of the attention weights.
+    kernel_init: how weights start; biases start at zero.
+    dtype: of the computation; parameters are float32.
+
+  References:
+    Vaswani et al. 2017, Attention Is All You Need, section 3.2.2.
+  """
+
+  width: int
+  num_heads: int
+  dropout: float = 0.0
+  kernel_init: Initializer = nn.initializers.xavier_uniform()
+  dtype: str = 'float32'
+
+  def setup(self):
+    if self.width % self.num_heads:
+      raise ValueError(f'width {self.width} is not a multiple of num_heads {self.num_heads}')
+    dense = functools.partial(
+      nn.Dense, self.width, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
+    )
+    self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
+
+  def keys_values(self, x: Array) -> tuple[Array, Array]:
+    """Returns the keys and the values of [B, T, D], each [B, T, H, D / H]."""
+    return self.split(self.key(x)), self.split(self.value(x))
+
+  def __call__(
+    self,
+    x: Array,
+    keys: Array,
+    values: Array,
+    *,
+    train: bool,
+    mask: Array | None = None,
+    causal: bool = False,
+  ) -> Array:
+    """Returns what the queries [B, Tq, D] find, [B, Tq, D]; masks as in `attention.attend`."""
+    found = attend(
+      self.split(self.query(x)),
+      keys,
+      values,
+      mask=mask,
+      causal=causal,
+      dropout=self.dropout,
+      key=self.make_rng('dropout') if train and self.dropout else None,
+    )
+    return self.out(found.reshape(x.shape))
+
+  def split(self, x: Array) -> Array:
+    return x.reshape(*x.shape[:2], self.num_heads, -1)
+
+
+class TransformerLayer(nn.Module):
+  """Self-attention, attention to a memory if `cross`, then two dense layers, each with a residual.
+
+  Attributes:
+    width: D, of inputs and results.
+    num_heads: of both attentions.
+    ffn_width: units between the two dense layers.
+    activation: between them, see `activation`.
+    cross: whether there is a memory to attend to.
+    pre_norm: whether the input of each part is normalised, or its sum with the residual.
+    dropout: rate, of what is added to a residual.
+    attention_dropout: rate, of attention weights.
+    activation_dropout: rate, behind the activation.
+    epsilon: of the norms.
+    kernel_init: how weights start; biases start at zero.
+    dtype: of the computation; parameters are float32.
+
+  References:
+    Vaswani et al. 2017, Attention Is All You Need, section 3.1. Xiong et al. 2020, On Layer
+    Normalization in the Transformer Architecture, figure 1.
+  """
+
+  width: int
+  num_heads: int
+  ffn_width: int
+  activation: str = 'relu'
+  cross: bool = False
+  pre_norm: bool = False
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  activation_dropout: float = 0.0
+  epsilon: float = 1e-5
+  kernel_init: Initializer = nn.initializers.xavier_uniform()
+  dtype: str = 'float32'
+
+  def setup(self):
+    attention = functools.partial(
+      MultiHeadAttention,
+      self.width,
+      self.num_heads,
+      self.attention_dropout,
+      self.kernel_init,
+      self.dtype,
+    )
+    dense = functools.partial(
+      nn.Dense, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
+    )
+    norm = functools.partial(layer_norm, self.epsilon, self.dtype)
+    self.attention, self.attention_norm = attention(), norm()
+    if self.cross:
+      self.cross_attention, self.cross_norm = attention(), norm()
+    self.ffn_in, self.ffn_out, self.ffn_norm = dense(self.ffn_width), dense(self.width), norm()
+    self.drop, self.drop_activation = nn.Dropout(self.dropout), nn.Dropout(self.activation_dropout)
+
+  def __call__(
+    self,
+    x: Array,
+    *,
+    train: bool,
+    mask: Array | None = None,
+    causal: bool = False,
+    memory: tuple[Array, Array] | None = None,
+    memory_mask: Array | None = None,
+    cache: Cache | None = None,
+    index: Array | int = 0,
+  ) -> tuple[Array, Cache | None]:
+    """Maps [B, T, D] to [B, T, D].
+
+    Args:
+      x: the input, of the computation's type.
+      train: whether to drop.
+      mask: of self-attention, over T keys, or over those of the cache; see `attention.attend`.
+      causal: whether position i sees only those up to i.
+      memory: keys and values of what `cross_attention` reads, by its `keys_values`.
+      memory_mask: of its keys.
+      cache: of self-attention. The keys and values of x are written to it from `index` on, and
+        attention is to all of it.
+      index: int32 [].
+
+    Returns:
+      The output and the cache.
+    """
+    y = self.attention_norm(x) if self.pre_norm else x
+    keys, values = self.attention.keys_values(y)
+    if cache is not None:
+      cache = update_cache(cache, keys, values, jnp.asarray(index))
+      keys, values = read_cache(cache)
+    y = self.attention(y, keys, values, mask=mask, causal=causal, train=train)
+    x = self.add(x, y, self.attention_norm, train)
+
+    if self.cross:
+      if memory is None:
+        raise ValueError('a Transformer layer with cross-attention needs a memory')
+      y = self.cross_norm(x) if self.pre_norm else x
+      y = self.cross_attention(y, *memory, mask=memory_mask, train=train)
+      x = self.add(x, y, self.cross_norm, train)
+
+    y = self.ffn_norm(x) if self.pre_norm else x
+    y = activation(self.activation)(self.ffn_in(y))
+    y = self.ffn_out(self.drop_activation(y, deterministic=not train))
+    return self.add(x, y, self.ffn_norm, train), cache
+
+  def add(self, x: Array, y: Array, norm: Callable[[Array], Array], train: bool) -> Array:
+    x += self.drop(y, deterministic=not train)
+    return x if self.pre_norm else norm(x)

@@ -95,7 +95,9 @@ def seq2seq(
     def step(carry: tuple[PyTree, Array, Array], _: None) -> tuple[Any, Array]:
       cache, token, ended = carry
       logits, cache = of_tokens.apply(module, params, 'decode', token[:, None], cache)
-      token = jnp.argmax(logits[:, 0], axis=-1).astype(jnp.int32)
+      # Padding is no token of a target, and published weights were never taught to avoid it.
+      logits = logits[:, 0].at[:, pad_id].set(-jnp.inf)
+      token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
       token = jnp.where(ended, pad_id, token)
       return (cache, token, ended | (token == eos_id)), token
 

@@ -108,7 +108,11 @@ def with_ema(objective: Objective, decay: float, *, warmup: bool = False) -> Obj
     del params
     return objective.variables(extras['ema'], extras['inner'])
 
-  return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables)
+  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
+    params, inner = objective.adopt(params, extras['inner'], weights)
+    return params, {'inner': inner, 'ema': jax.tree.map(jnp.copy, params)}
+
+  return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables, adopt)
 
 
 def with_penalty(objective: Objective, *, l1: float = 0.0, l2: float = 0.0) -> Objective:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zoo import paths
+from zoo import paths, platform
 from zoo.names import unknown
 from zoo.types import PyTree
 
@@ -137,7 +137,13 @@ class Parallel:
         devices=list(self.mesh.devices.flat),
         donate_argnums=donate,
       )
-    return jax.jit(fn, in_shardings=shardings[0], out_shardings=shardings[1], donate_argnums=donate)
+    return jax.jit(
+      fn,
+      in_shardings=shardings[0],
+      out_shardings=shardings[1],
+      donate_argnums=donate,
+      compiler_options=platform.compiler_options(self.mesh.devices.flat[0].platform),
+    )
 
 
 def axes(placement: PyTree) -> Any:

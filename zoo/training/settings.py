@@ -10,6 +10,9 @@ class TrainSettings:
   Attributes:
     steps: how many to run.
     seed: of parameters, dropout, augmentation and the order of the data.
+    init_from: the weights to start from: a folder of published ones, a name on the Hugging Face
+      hub, or the directory of an earlier run; random ones if empty.
+    init_ignore: patterns of parameters that start at random all the same, such as a new head.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes the gradients of their
@@ -23,7 +26,7 @@ class TrainSettings:
     best: the validation figure to judge by.
     best_mode: 'max' or 'min'.
     on_nonfinite: 'halt' stops at a loss, gradient or update that is not finite; 'skip' goes on
-      without the step, and counts it.
+      without the step, and counts it, unless it was the update.
     prefetch: batches prepared ahead, for data that is streamed from the host.
     workers: threads that read and decode them.
 
@@ -33,6 +36,8 @@ class TrainSettings:
 
   steps: int = 1000
   seed: int = 0
+  init_from: str = ''
+  init_ignore: tuple[str, ...] = ()
   parallel: str = 'auto'
   steps_per_call: int = 1
   log_every: int = 50

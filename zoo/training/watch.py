@@ -13,8 +13,8 @@ class NonFiniteError(RuntimeError):
 class Watch:
   """Collects what the steps found, and looks at it when something is fetched anyway.
 
-  Such a step changed nothing (`make_train_step`), so to look late loses nothing, provided that one
-  looks before anything is saved.
+  Such a step changed nothing, or if it was the update, nothing that is saved (`make_train_step`):
+  to look late loses nothing, provided that one looks before anything is saved.
 
   Attributes:
     skipped: steps that were not finite so far.
@@ -37,10 +37,15 @@ class Watch:
       params: the parameters trained, for their names.
 
     Raises:
-      NonFiniteError: under 'halt'; names the step and what it was.
+      NonFiniteError: under 'halt', or it was an update, which cannot be skipped; names the step and
+        what it was.
     """
     found, self._found = jax.device_get(self._found), []
-    for message in filter(None, (describe_nonfinite(f, params) for f in found)):
-      if self._policy == 'halt':
+    last_gradient = len(jax.tree.leaves(params))
+    for nonfinite in found:
+      message = describe_nonfinite(nonfinite, params)
+      if message is None:
+        continue
+      if self._policy == 'halt' or nonfinite[1] > last_gradient:
         raise NonFiniteError(message)
       self.skipped += 1

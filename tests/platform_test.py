@@ -1,0 +1,51 @@
+"""Compiler options that change nothing but the speed."""
+
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo import platform
+
+CPU_OPTIONS = platform.compiler_options('cpu')
+
+
+def test_options_are_for_the_platform_they_were_measured_on(monkeypatch):
+  assert platform.compiler_options('gpu') == platform.compiler_options('tpu') == {}
+  monkeypatch.setattr(sys, 'platform', 'darwin')
+  assert platform.compiler_options('cpu') == {}
+
+
+def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
+  assert not platform.is_known('xla_cpu_no_such_option')
+  monkeypatch.setattr(platform, 'ONEDNN', 'xla_cpu_no_such_option')
+  assert platform.compiler_options('cpu') == {}
+
+
+@pytest.mark.skipif(not CPU_OPTIONS, reason='no options for this machine')
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_options_change_no_more_than_rounding(dtype):
+  shapes = {'x': (512, 256), 'w': (256, 512), 'b': (512,), 'v': (512, 256)}
+  keys = jax.random.split(jax.random.key(0), len(shapes))
+  arrays = {
+    name: jax.random.normal(key, shape) / np.sqrt(shape[0])
+    for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+  }
+
+  def loss(arrays):
+    x, w, b, v = (arrays[name].astype(dtype) for name in ('x', 'w', 'b', 'v'))
+    y = jax.nn.gelu(x @ w + b[None]) @ v
+    return jnp.mean(jnp.square(y.astype(jnp.float32)))
+
+  plain = jax.jit(jax.value_and_grad(loss)).lower(arrays).compile()
+  tuned = jax.jit(jax.value_and_grad(loss), compiler_options=CPU_OPTIONS).lower(arrays).compile()
+  assert 'onednn' not in plain.as_text()
+  if jax.__version_info__ >= (0, 12):  # jaxlib 0.10.2 takes the option and does nothing
+    assert 'onednn' in tuned.as_text()
+  epsilon = float(jnp.finfo(dtype).eps)
+  for a, b in zip(jax.tree.leaves(tuned(arrays)), jax.tree.leaves(plain(arrays)), strict=True):
+    assert jnp.linalg.norm(a - b) < 4 * epsilon * jnp.linalg.norm(b)
+  chex.assert_trees_all_equal(tuned(arrays), tuned(arrays))

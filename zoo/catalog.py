@@ -1,0 +1,209 @@
+"""What there is, by name: plain dict literals. The only file that maps names to things."""
+
+import fnmatch
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from zoo import models, objectives
+from zoo.config import options_of
+from zoo.data import augment, mixing, randaugment
+from zoo.data.dataset import load_dataset
+from zoo.data.text import load_text
+from zoo.names import unknown
+from zoo.types import Objective
+
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
+
+
+class Entry(NamedTuple):
+  """A model by name.
+
+  Attributes:
+    module: the Linen class.
+    objective: what it was published to learn.
+    example: shape and dtype of each leaf of one example, as published; the inputs come first.
+    reference: where it comes from.
+    options: what sets this model apart from the defaults of its class.
+    given: what the objective needs to be told, beside what the module says.
+  """
+
+  module: Callable[..., nn.Module]
+  objective: str
+  example: Shapes
+  reference: str
+  options: Mapping[str, Any] = {}
+  given: Mapping[str, Any] = {}
+
+
+def image(*shape: int) -> Shapes:
+  """An example for a classifier of images, or of features."""
+  key = 'image' if len(shape) == 3 else 'features'
+  return {key: (shape, 'float32'), 'label': ((), 'int32')}
+
+
+def window(length: int) -> Shapes:
+  """An example for a language model."""
+  return {'tokens': ((length,), 'int32'), 'targets': ((length,), 'int32')}
+
+
+def pair(length: int) -> Shapes:
+  """An example for a model of sequence to sequence."""
+  return {'source': ((length,), 'int32'), 'target': ((length,), 'int32')}
+
+
+GPT2 = 'Radford et al. 2019, Language Models are Unsupervised Multitask Learners'
+VASWANI = 'Vaswani et al. 2017, Attention Is All You Need'
+BERT = 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers'
+
+MODELS = {
+  'bert': Entry(
+    models.BERT,
+    'masked_lm',
+    {'tokens': ((512,), 'int32')},
+    BERT,
+    models.bert.SIZES['base'],
+    given={'mask_id': 103},
+  ),
+  'bert_large': Entry(
+    models.BERT,
+    'masked_lm',
+    {'tokens': ((512,), 'int32')},
+    BERT,
+    models.bert.SIZES['large'],
+    given={'mask_id': 103},
+  ),
+  'cnn': Entry(
+    models.CNN,
+    'classification',
+    image(28, 28, 1),
+    'LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition',
+  ),
+  **{
+    name: Entry(models.GPT2, 'language_model', window(1024), GPT2, options)
+    for name, options in models.gpt2.SIZES.items()
+  },
+  'gru': Entry(
+    models.GRU,
+    'language_model',
+    window(128),
+    'Cho et al. 2014, Learning Phrase Representations using RNN Encoder-Decoder',
+  ),
+  'lstm': Entry(
+    models.LSTM,
+    'language_model',
+    window(128),
+    'Hochreiter and Schmidhuber 1997, Long Short-Term Memory; Zaremba et al. 2014',
+  ),
+  'mlp': Entry(
+    models.MLP,
+    'classification',
+    image(784),
+    'Rumelhart et al. 1986, Learning Representations by Back-Propagating Errors',
+  ),
+  'rnn_classifier': Entry(
+    models.RNNClassifier,
+    'classification',
+    image(28, 28, 1),
+    'Hochreiter and Schmidhuber 1997, Long Short-Term Memory',
+  ),
+  'transformer': Entry(
+    models.Transformer, 'seq2seq', pair(256), VASWANI, models.transformer.SIZES['base']
+  ),
+  'transformer_big': Entry(
+    models.Transformer, 'seq2seq', pair(256), VASWANI, models.transformer.SIZES['big']
+  ),
+}
+
+OBJECTIVES = {
+  'classification': objectives.classification,
+  'language_model': objectives.language_model,
+  'masked_lm': objectives.masked_lm,
+  'seq2seq': objectives.seq2seq,
+}
+
+LOADERS = {'examples': load_dataset, 'text': load_text}
+
+# What an objective learns from in a text.
+TEXT_KINDS = {
+  'classification': 'labels',
+  'language_model': 'windows',
+  'masked_lm': 'windows',
+  'seq2seq': 'pairs',
+}
+
+# In the order in which they are applied: geometry, colour, erasure, mixing of examples.
+AUGMENTATIONS = {
+  'random_crop': augment.random_crop,
+  'random_flip': augment.random_flip,
+  'random_affine': augment.random_affine,
+  'rand_augment': randaugment.rand_augment,
+  'cutout': augment.cutout,
+  'mixup': mixing.mixup,
+  'cutmix': mixing.cutmix,
+}
+MIXING = ('mixup', 'cutmix')
+
+# What data, module or devices determine, and a config must not say.
+GIVEN = (
+  *('module', 'axis_name', 'input_key', 'num_classes'),
+  *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
+)
+
+
+def list_models(pattern: str = '*') -> list[str]:
+  """Names of models, those that a shell pattern such as 'resnet*' matches."""
+  return sorted(fnmatch.filter(MODELS, pattern))
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+  """Makes a Linen module by name.
+
+  Args:
+    name: one of `list_models()`.
+    **options: fields of its class, such as `num_classes`.
+
+  Raises:
+    ValueError: an unknown name or option; with the nearest there is.
+  """
+  if name not in MODELS:
+    raise unknown('model', name, MODELS)
+  entry = MODELS[name]
+  valid = options_of(entry.module)
+  for option in options:
+    if option not in valid:
+      raise unknown(f'option of model {name}', option, valid)
+  return entry.module(**{**entry.options, **options})
+
+
+def published(name: str, axis_name: str | None = None) -> Objective:
+  """A model of the catalog with the objective that it was published to learn.
+
+  Args:
+    name: one of `list_models()`.
+    axis_name: the mapped axis, under pmap.
+  """
+  entry = MODELS[name]
+  given = dict(entry.given) | {'axis_name': axis_name, 'input_key': next(iter(entry.example))}
+  fields = options_of(entry.module)
+  module = create_model(name, **({'axis_name': axis_name} if 'axis_name' in fields else {}))
+  given |= {field: getattr(module, field) for field in fields if field not in given}
+  make = OBJECTIVES[entry.objective]
+  return make(module, **{k: v for k, v in given.items() if k in arguments_of(make)})
+
+
+def arguments_of(make: Callable[..., Any]) -> tuple[str, ...]:
+  """The keyword arguments of an objective that data, module or devices provide."""
+  return tuple(name for name in inspect.signature(make).parameters if name in GIVEN)
+
+
+def example_batch(name: str, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """The shapes of a batch of the published examples of a model."""
+  return {
+    leaf: jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype))
+    for leaf, (shape, dtype) in MODELS[name].example.items()
+  }

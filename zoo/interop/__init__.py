@@ -1,0 +1,1 @@
+"""Trading weights with the world: safetensors files, and the layouts of Hugging Face."""

@@ -1,0 +1,40 @@
+"""Reading the fields of a Hugging Face `config.json`, with errors that name the field."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def size(config: Mapping[str, Any], name: str) -> int:
+  """A field that must be there and be a whole number above 0.
+
+  Raises:
+    ValueError: it is not.
+  """
+  value = config.get(name)
+  if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    raise ValueError(f'config.json: {name} must be a whole number above 0, not {value!r}')
+  return value
+
+
+def rate(config: Mapping[str, Any], name: str, default: float) -> float:
+  """A field in [0, 1), such as a dropout rate.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  value = config.get(name, default)
+  if not isinstance(value, (int, float)) or not 0 <= value < 1:
+    raise ValueError(f'config.json: {name} must be in [0, 1), not {value!r}')
+  return float(value)
+
+
+def only(config: Mapping[str, Any], name: str, supported: tuple, default: Any) -> None:
+  """Refuses a field whose value our module cannot do, and would silently compute otherwise.
+
+  Raises:
+    ValueError: naming the field and what is supported.
+  """
+  value = config.get(name, default)
+  if value not in supported:
+    values = ' or '.join(repr(x) for x in supported)
+    raise ValueError(f'config.json: {name} = {value!r} is not supported, only {values}')

@@ -1,0 +1,388 @@
+"""The mathematics of recurrent layers: LSTM and GRU, over time-major arrays.
+
+Goals: one matmul over all time for what does not depend on the state, one for the gradient of the
+recurrent weights, sequences of different lengths, and cuDNN with the same parameters. The gradient
+is written out (`differentiate`); derivatives in forward mode do not exist.
+
+Below are T steps, B examples, D inputs, H units, and G gates side by side in the last axis, in the
+order of torch.nn: i, f, g, o of an LSTM, r, z, n of a GRU. The parameters of one layer:
+
+  input_kernel      [D, G * H]  weight_ih of torch.nn, transposed
+  input_bias        [G * H]     bias_ih + bias_hh: they are never apart ...
+  recurrent_kernel  [H, G * H]  weight_hh, transposed
+  recurrent_bias    [H]         ... but in n of a GRU: this is bias_hn, which r multiplies
+
+The carry holds 'h' [B, H], of the computation type; of an LSTM also 'c' [B, H], float32.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zoo.names import unknown
+from zoo.types import Array
+
+IMPLEMENTATIONS = ('auto', 'cudnn', 'xla')
+Carry = dict[str, Array]
+
+
+class Cell(NamedTuple):
+  """One step, and its gradient.
+
+  Attributes:
+    gates: G.
+    state: the leaves of the carry.
+    forward: (x, u, bias, carry) -> (carry, saved). x is what the input adds to the gates and u what
+      the state does, [B, G * H] each; saved, [B, 4 * H], is for the backward pass.
+    backward: (saved, carry before, carry after, gradient of the latter) -> (gradient of x, gradient
+      of the carry before, but for what goes through u).
+    of_state: (saved, gradient of x) -> gradient of u, for any leading axes.
+  """
+
+  gates: int
+  state: tuple[str, ...]
+  forward: Callable[[Array, Array, Array | None, Carry], tuple[Carry, Array]]
+  backward: Callable[[Array, Carry, Carry, Carry], tuple[Array, Carry]]
+  of_state: Callable[[Array, Array], Array]
+
+
+def lstm_forward(x: Array, u: Array, bias: Array | None, carry: Carry) -> tuple[Carry, Array]:
+  """A step of Hochreiter and Schmidhuber's LSTM, as in Graves 2013, without peepholes."""
+  del bias
+  i, f, g, o = jnp.split(x.astype(jnp.float32) + u.astype(jnp.float32), 4, axis=-1)
+  i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+  c = f * carry['c'] + i * g
+  h = (o * jnp.tanh(c)).astype(x.dtype)
+  return {'h': h, 'c': c}, jnp.concatenate([i, f, g, o], axis=-1).astype(x.dtype)
+
+
+def lstm_backward(saved: Array, before: Carry, after: Carry, d: Carry) -> tuple[Array, Carry]:
+  """The gradient of `lstm_forward`."""
+  i, f, g, o = jnp.split(saved.astype(jnp.float32), 4, axis=-1)
+  t = jnp.tanh(after['c'])
+  dc = d['c'] + d['h'] * o * (1 - t * t)
+  gates = (
+    dc * g * i * (1 - i),
+    dc * before['c'] * f * (1 - f),
+    dc * i * (1 - g * g),
+    d['h'] * t * o * (1 - o),
+  )
+  dx = jnp.concatenate(gates, axis=-1).astype(saved.dtype)
+  return dx, {'h': jnp.zeros_like(d['h']), 'c': dc * f}
+
+
+def gru_forward(x: Array, u: Array, bias: Array | None, carry: Carry) -> tuple[Carry, Array]:
+  """A step of the GRU in the form of cuDNN and torch.nn: r multiplies a product, not the state."""
+  assert bias is not None
+  xr, xz, xn = jnp.split(x.astype(jnp.float32), 3, axis=-1)
+  ur, uz, un = jnp.split(u.astype(jnp.float32), 3, axis=-1)
+  r, z, q = jax.nn.sigmoid(xr + ur), jax.nn.sigmoid(xz + uz), un + bias.astype(jnp.float32)[None]
+  n = jnp.tanh(xn + r * q)
+  h = ((1 - z) * n + z * carry['h'].astype(jnp.float32)).astype(x.dtype)
+  return {'h': h}, jnp.concatenate([r, z, n, q], axis=-1).astype(x.dtype)
+
+
+def gru_backward(saved: Array, before: Carry, after: Carry, d: Carry) -> tuple[Array, Carry]:
+  """The gradient of `gru_forward`."""
+  del after
+  r, z, n, q = jnp.split(saved.astype(jnp.float32), 4, axis=-1)
+  dn = d['h'] * (1 - z) * (1 - n * n)
+  dz = d['h'] * (before['h'].astype(jnp.float32) - n) * z * (1 - z)
+  dx = jnp.concatenate([dn * q * r * (1 - r), dz, dn], axis=-1).astype(saved.dtype)
+  return dx, {'h': d['h'] * z}
+
+
+def gru_of_state(saved: Array, dx: Array) -> Array:
+  """The state enters n through r."""
+  H = saved.shape[-1] // 4
+  return jnp.concatenate([dx[..., : 2 * H], dx[..., 2 * H :] * saved[..., :H]], axis=-1)
+
+
+CELLS = {
+  'lstm': Cell(4, ('h', 'c'), lstm_forward, lstm_backward, lambda saved, dx: dx),
+  'gru': Cell(3, ('h',), gru_forward, gru_backward, gru_of_state),
+}
+
+
+def choose(flag: Array | None, yes: Carry, no: Carry) -> Carry:
+  """The one or the other, by a bool [B] for carries [B, H], or [T, B] for those of all time."""
+  if flag is None:
+    return yes
+  return {name: jnp.where(flag[..., None], yes[name], no[name]) for name in yes}
+
+
+def zeros_like(carry: Carry) -> Carry:
+  return jax.tree.map(jnp.zeros_like, carry)
+
+
+def masked(h: Array, mask: Array | None) -> Array:
+  return h if mask is None else h * mask
+
+
+def scan_forward(
+  cell: Cell,
+  reverse: bool,
+  unroll: int,
+  x: Array,
+  kernel: Array,
+  bias: Array | None,
+  carry: Carry,
+  mask: Array | None,
+  live: Array | None,
+  reset: Array | None,
+) -> tuple[Carry, tuple[Carry, Array]]:
+  """All steps: the last carry, and of every step the carry after it and what it saved."""
+
+  def step(before: Carry, now: Any) -> tuple[Carry, tuple[Carry, Array]]:
+    x, live, reset = now
+    if reset is not None:
+      before = choose(reset, zeros_like(before), before)
+    u = masked(before['h'], mask) @ kernel
+    after, saved = cell.forward(x, u, bias, before)
+    after = choose(live, after, before)
+    return after, (after, saved)
+
+  return jax.lax.scan(step, carry, (x, live, reset), reverse=reverse, unroll=unroll)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def scan_cell(
+  cell: Cell,
+  reverse: bool,
+  unroll: int,
+  x: Array,
+  kernel: Array,
+  bias: Array | None,
+  carry: Carry,
+  mask: Array | None = None,
+  live: Array | None = None,
+  reset: Array | None = None,
+) -> tuple[Array, Carry]:
+  """Runs a cell over time.
+
+  Args:
+    cell: of `CELLS`.
+    reverse: from the last step to the first.
+    unroll: steps in one turn of the loop.
+    x: [T, B, G * H], what the inputs add to the gates.
+    kernel: [H, G * H], recurrent, of the type of x.
+    bias: [H], of a GRU.
+    carry: before the first step.
+    mask: [B, H], multiplies h before the kernel at every step. It gets no gradient.
+    live: bool [T, B]; where it is False, the carry stays as it was.
+    reset: bool [T, B]; where it is True, the carry is zeroed before the step.
+
+  Returns:
+    h after every step [T, B, H], and the last carry.
+  """
+  last, (states, _) = scan_forward(cell, reverse, unroll, x, kernel, bias, carry, mask, live, reset)
+  return states['h'], last
+
+
+def remember(cell: Cell, reverse: bool, unroll: int, *args: Any) -> Any:
+  """`scan_cell`, and what its gradient needs."""
+  last, (states, saved) = scan_forward(cell, reverse, unroll, *args)
+  return (states['h'], last), (*args[1:], states, saved)
+
+
+def differentiate(cell: Cell, reverse: bool, unroll: int, kept: Any, d: Any) -> Any:
+  """The gradient of `scan_cell`, back through time.
+
+  Only the gradient of h goes through the kernel at each step. That of the kernel is one matmul over
+  all steps; XLA's own derivative adds up one for each.
+  """
+  kernel, bias, carry, mask, live, reset, states, saved = kept
+  dy, d_last = d
+  float32 = partial(jax.tree.map, lambda a: a.astype(jnp.float32))
+  back = (
+    kernel.T
+  )  # once, and not in the loop: a dot of a transposed operand takes 1.4 times as long
+
+  def previous(first: Array, all_steps: Array) -> Array:
+    parts = (all_steps[1:], first[None]) if reverse else (first[None], all_steps[:-1])
+    return jnp.concatenate(parts)
+
+  before = jax.tree.map(previous, carry, states)
+  if reset is not None:
+    before = choose(reset, zeros_like(before), before)
+
+  def step(d_after: Carry, now: Any) -> tuple[Carry, Array]:
+    dy, saved, before, after, live, reset = now
+    d_after = {**d_after, 'h': d_after['h'] + dy.astype(jnp.float32)}
+    dx, d_before = cell.backward(saved, before, after, d_after)
+    dh = masked((cell.of_state(saved, dx) @ back).astype(jnp.float32), mask)
+    d_before = {**d_before, 'h': d_before['h'] + dh}
+    if live is not None:
+      dx = jnp.where(live[:, None], dx, 0)
+      d_before = choose(live, d_before, d_after)
+    if reset is not None:
+      d_before = choose(reset, zeros_like(d_before), d_before)
+    return d_before, dx
+
+  d_carry, dx = jax.lax.scan(
+    step,
+    float32(d_last),
+    (dy, saved, before, states, live, reset),
+    reverse=not reverse,
+    unroll=unroll,
+  )
+  du = cell.of_state(saved, dx)
+  h = before['h'] if mask is None else before['h'] * mask[None]
+  H = h.shape[-1]
+  d_kernel = h.reshape(-1, H).T @ du.reshape(-1, du.shape[-1])
+  d_bias = None
+  if bias is not None:
+    d_bias = du[..., -H:].astype(jnp.float32).sum((0, 1)).astype(bias.dtype)
+  d_carry = {name: g.astype(carry[name].dtype) for name, g in d_carry.items()}
+  d_mask = None if mask is None else jnp.zeros_like(mask)
+  return dx, d_kernel, d_bias, d_carry, d_mask, None, None
+
+
+scan_cell.defvjp(remember, differentiate)
+
+
+def run_layer(
+  kind: str,
+  params: dict[str, Array],
+  x: Array,
+  carry: Carry,
+  *,
+  reverse: bool = False,
+  unroll: int = 1,
+  implementation: str = 'auto',
+  mask: Array | None = None,
+  start: Array | None = None,
+  stop: Array | None = None,
+  reset: Array | None = None,
+) -> tuple[Array, Carry]:
+  """Runs one layer in one direction.
+
+  Args:
+    kind: 'lstm' or 'gru'.
+    params: as in the head of this file; they are cast to the type of x.
+    x: [T, B, D], of the computation type.
+    carry: see `first_carry`.
+    reverse: from the last step to the first.
+    unroll: steps in one turn of the loop of XLA.
+    implementation: 'xla'; 'cudnn', on NVIDIA, for an LSTM in float32 with neither mask, start nor
+      reset (it does not `vmap`); or 'auto', the latter where valid.
+    mask: [B, H], of recurrent dropout.
+    start: int32 [B], the first step of each example that counts; None for 0.
+    stop: int32 [B], the step after the last one that counts; None for T.
+    reset: bool [T, B], where the state is forgotten before the step.
+
+  Returns:
+    h after every step, [T, B, H], 0 where a step does not count; and the last carry, of the last
+    step that counts.
+
+  Raises:
+    ValueError: an unknown name, or 'cudnn' where it cannot be.
+  """
+  if kind not in CELLS:
+    raise unknown('cell', kind, CELLS)
+  obstacle = cudnn_obstacle(kind, x.dtype, mask, start, reset)
+  if implementation not in IMPLEMENTATIONS:
+    raise unknown('implementation', implementation, IMPLEMENTATIONS)
+  if implementation == 'cudnn' and obstacle:
+    raise ValueError(f"implementation 'cudnn' {obstacle}")
+  if implementation != 'xla' and not obstacle:
+    return cudnn_lstm(params, x, carry, reverse, stop)
+
+  T, B, D = x.shape
+  p = {name: value.astype(x.dtype) for name, value in params.items()}
+  sums = x.reshape(T * B, D) @ p['input_kernel'] + p['input_bias'][None]
+  live = real_steps(T, start, stop)
+  found: Any = scan_cell(
+    CELLS[kind],
+    reverse,
+    unroll,
+    sums.reshape(T, B, -1),
+    p['recurrent_kernel'],
+    p.get('recurrent_bias'),
+    carry,
+    mask,
+    live,
+    reset,
+  )
+  y, carry = found
+  return (y if live is None else jnp.where(live[..., None], y, 0)), carry
+
+
+def first_carry(kind: str, batch_size: int, width: int, dtype: jnp.dtype) -> Carry:
+  """The carry of zeros."""
+  types = {'h': dtype, 'c': jnp.float32}
+  return {name: jnp.zeros((batch_size, width), types[name]) for name in CELLS[kind].state}
+
+
+def real_steps(length: int, start: Array | None, stop: Array | None) -> Array | None:
+  """Whether start <= t < stop, bool [T, B]; None if all steps are."""
+  t = jnp.arange(length)[:, None]
+  after = None if start is None else t >= start[None]
+  if stop is None:
+    return after
+  return (t < stop[None]) if after is None else after & (t < stop[None])
+
+
+def cudnn_obstacle(
+  kind: str, dtype: Any, mask: Array | None, start: Array | None, reset: Array | None
+) -> str:
+  """Why cuDNN cannot run a layer; '' if it can."""
+  device = jax.devices()[0]
+  if device.platform != 'gpu' or 'rocm' in device.client.platform_version.lower():
+    return f'needs an NVIDIA GPU, not {device.platform}'
+  if kind != 'lstm':
+    return f'runs an lstm here, not a {kind}'
+  if dtype != jnp.float32:
+    return f'computes in float32, not {jnp.dtype(dtype).name}'
+  if mask is not None:
+    return 'has no recurrent dropout'
+  if start is not None or reset is not None:
+    return 'takes no padding at the left and no packed segments'
+  return ''
+
+
+def pack_cudnn(params: dict[str, Array]) -> Array:
+  """The parameters of an LSTM layer as cuDNN's flat array: W_ih, W_hh, b_ih, b_hh (zeros)."""
+  parts = (params['input_kernel'].T, params['recurrent_kernel'].T, params['input_bias'])
+  flat = [part.reshape(-1) for part in parts]
+  return jnp.concatenate([*flat, jnp.zeros_like(flat[-1])])
+
+
+def reverse_steps(x: Array, stop: Array) -> Array:
+  """Turns the first stop[b] of the steps of [B, T, D] around."""
+  t = jnp.arange(x.shape[1])[None]
+  index = jnp.where(t < stop[:, None], stop[:, None] - 1 - t, t)
+  return jnp.take_along_axis(x, index[..., None], axis=1)
+
+
+def cudnn_lstm(
+  params: dict[str, Array], x: Array, carry: Carry, reverse: bool, stop: Array | None
+) -> tuple[Array, Carry]:
+  """`run_layer` by cuDNN."""
+  from jax.experimental import rnn
+
+  T, B, D = x.shape
+  H = carry['h'].shape[-1]
+  x = jnp.swapaxes(x, 0, 1)
+  stop = jnp.full((B,), T, jnp.int32) if stop is None else stop.astype(jnp.int32)
+  turned = partial(reverse_steps, stop=stop) if reverse else lambda x: x
+  # cuDNN takes no sequence of no steps: it runs one, and the result is thrown away.
+  found: Any = rnn.lstm(
+    turned(x),
+    carry['h'][None],
+    carry['c'][None],
+    pack_cudnn(params),
+    jnp.maximum(stop, 1),
+    D,
+    H,
+    1,
+    0.0,
+    False,
+  )
+  y, h, c = found
+  after = choose(stop > 0, {'h': h[0], 'c': c[0]}, carry)
+  live = jnp.arange(T)[None] < stop[:, None]
+  return jnp.swapaxes(jnp.where(live[..., None], turned(y), 0), 0, 1), after

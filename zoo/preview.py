@@ -1,0 +1,92 @@
+"""What a model now does with a few examples it was not trained on, to look at."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from zoo.experiment import Experiment
+from zoo.generate import generate
+from zoo.models.gpt2 import decodable
+from zoo.previews import classification, text
+from zoo.training.predict import make_predict
+from zoo.translate import reader
+from zoo.types import PyTree, Source, TrainState
+
+Preview = Callable[[TrainState], dict[str, bytes | str]]
+
+PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 3, 32, 160
+PAIRS = 24
+
+
+def make_preview(experiment: Experiment, state: PyTree) -> Preview:
+  """Returns (state) -> PNG pictures and texts by name, of the validation split.
+
+  Of the test split, if there is no other; nothing if there is neither, or nothing to show.
+
+  Args:
+    experiment: what is trained.
+    state: the placement of the train state, from `program.build`.
+  """
+  make, sources = PREVIEWS.get(experiment.task), experiment.dataset.evaluation
+  if make is None or not sources:
+    return lambda state: {}
+  return make(experiment, next(iter(sources.values())), state)
+
+
+def of_classes(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """The confusion matrix, and the worst mistakes."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, logits = predict(state)
+    names = experiment.dataset.class_names
+    images = examples.get('image')
+    return {**classification.preview(examples['label'], logits, images=images, class_names=names)}
+
+  return preview
+
+
+def of_text(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Continuations of the beginnings of sequences."""
+  del placement
+  tokenizer = experiment.dataset.tokenizer
+  context = getattr(experiment.module, 'context_length', PROMPT_TOKENS + NEW_TOKENS)
+  rows = first_rows(source, 'tokens', PROMPTS)
+  prompts = [row[: min(PROMPT_TOKENS, context // 2)].tolist() for row in rows]
+  most = min(NEW_TOKENS, context - len(prompts[0]))
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    weights = jax.device_get(experiment.objective.variables(state.params, state.extras))
+    module, params = decodable(experiment.module, weights['params'])
+    key = jax.random.fold_in(jax.random.key(experiment.settings.seed), int(state.step))
+    options = {'max_new_tokens': most, 'temperature': 0.8, 'num_samples': 2}
+    samples = generate(module, params, prompts, key=key, eos_id=tokenizer.eos_id, **options)
+    written = [[tokenizer.decode(tokens) for tokens in of_prompt] for of_prompt in samples]
+    return {'samples': text.continuations([*map(tokenizer.decode, prompts)], written)}
+
+  return preview
+
+
+def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Sources with what the model makes of them, and what it should."""
+  read = reader(experiment.dataset.tokenizer)
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement, limit=PAIRS)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, outputs = predict(state)
+    columns = (examples['source'], outputs, examples['target'])
+    sources, found, targets = ([read(row) for row in rows[:PAIRS]] for rows in columns)
+    return {'translations': text.translations(sources, found, targets)}
+
+  return preview
+
+
+PREVIEWS = {'classification': of_classes, 'language_model': of_text, 'seq2seq': of_pairs}
+
+
+def first_rows(source: Source, key: str, count: int) -> np.ndarray:
+  """The first examples of a source of one pass."""
+  draw = jax.jit(source.next) if source.on_device else source.next
+  _, batch = draw(source.init(jax.random.key(0)), None, source.data)
+  return np.asarray(batch[key][:count])

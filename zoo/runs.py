@@ -1,0 +1,140 @@
+"""What a run directory keeps beside its checkpoints, and how to open one that was trained."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import config_dict
+
+from zoo.data import normalize, tokenizers
+from zoo.data.dataset import Dataset
+from zoo.experiment import Experiment, complete_config, make_experiment
+from zoo.interop.hub import load_pretrained
+from zoo.interop.initial import match_params
+from zoo.training import build, rundir
+from zoo.training.checkpoint import CheckpointError, Checkpoints
+from zoo.training.program import Program
+from zoo.types import PyTree, TrainState
+
+STATISTICS = 'normalization.json'
+
+
+def keep(dataset: Dataset, workdir: Path) -> None:
+  """Writes what a run computed from its data, so that it goes on, and is used, with the same."""
+  if dataset.statistics:
+    normalize.save(dataset.statistics, workdir / STATISTICS)
+  if dataset.tokenizer:
+    dataset.tokenizer.save(workdir)
+
+
+def kept(workdir: Path) -> dict[str, Any]:
+  """What `keep` wrote, as arguments of `make_experiment`; {} where there is nothing.
+
+  Raises:
+    ValueError: a damaged file.
+  """
+  found = {}
+  if (workdir / STATISTICS).exists():
+    found['statistics'] = normalize.load(workdir / STATISTICS)
+  if (workdir / tokenizers.FILE).exists():
+    found['tokenizer'] = tokenizers.load(workdir / tokenizers.FILE)
+  return found
+
+
+class Run(NamedTuple):
+  """A run as it was saved.
+
+  Attributes:
+    config: complete.
+    experiment: what the config describes.
+    program: of one step a call.
+    step: of the checkpoint.
+    state: of the checkpoint.
+  """
+
+  config: config_dict.ConfigDict
+  experiment: Experiment
+  program: Program
+  step: int
+  state: TrainState
+
+  @property
+  def variables(self) -> PyTree:
+    """What the module is used with: {'params': ...} and its other collections."""
+    return self.experiment.objective.variables(self.state.params, self.state.extras)
+
+
+def open_run(workdir: Path, which: str = 'last') -> Run:
+  """Restores a run.
+
+  Args:
+    workdir: its directory.
+    which: the checkpoint: 'last', 'best' or a number.
+
+  Raises:
+    ValueError: the directory holds no run, or the run no such checkpoint.
+    CheckpointError: there is no good checkpoint.
+  """
+  config = complete_config(rundir.read_config(workdir))
+  experiment = make_experiment(config, **kept(workdir))
+  program = build(
+    experiment.objective, experiment.tx, experiment.dataset.train, experiment.parallel
+  )
+  settings = experiment.settings
+  folder = workdir / 'checkpoints'
+  with Checkpoints(folder, best=settings.best, mode=settings.best_mode) as checkpoints:
+    restored = checkpoints.restore(*program.abstract, step=choose(checkpoints, which))
+  if restored is None:
+    raise CheckpointError(f'the run in {workdir} has no checkpoint yet')
+  return Run(config, experiment, program, restored.step, restored.state)
+
+
+def initialize(experiment: Experiment, program: Program, state: TrainState) -> TrainState:
+  """Gives a fresh state the weights that `train.init_from` names.
+
+  Args:
+    experiment: whose settings name a folder of published weights, a name on the Hugging Face hub,
+      or the directory of an earlier run (its best checkpoint, or its last if it has no best).
+    program: of the run.
+    state: from `program.init`.
+
+  Raises:
+    ValueError: no such weights, or some that do not fit; one line that lists them.
+  """
+  objective, settings = experiment.objective, experiment.settings
+  params, extras = jax.device_get((state.params, state.extras))
+  weights = match_params(
+    objective.variables(params, extras)['params'],
+    weights_of(settings.init_from),
+    settings.init_ignore,
+    getattr(experiment.module, 'vocab_size', 0),
+  )
+  params, extras = objective.adopt(params, extras, weights)
+  placed = experiment.parallel.put((params, extras), (program.state.params, program.state.extras))
+  return state.replace(params=placed[0], extras=placed[1])
+
+
+def weights_of(source: str) -> PyTree:
+  """The parameters of an earlier run, or of a model that was published."""
+  folder = Path(source)
+  if not (folder / 'checkpoints').is_dir():
+    return load_pretrained(source)[1]
+  try:
+    run = open_run(folder, 'best')
+  except ValueError:
+    run = open_run(folder)
+  return jax.device_get(run.variables['params'])
+
+
+def choose(checkpoints: Checkpoints, which: str) -> int | None:
+  """The step that 'last', 'best' or a number means; None for the newest good one."""
+  if which == 'last':
+    return None
+  if which == 'best':
+    step = checkpoints.best_step()
+    if step is None:
+      raise ValueError('no checkpoint of this run has a validation figure to be best by')
+    return step
+  if not which.isdecimal():
+    raise ValueError(f"--step must be 'last', 'best' or a number, not {which!r}")
+  return int(which)
