@@ -12,7 +12,13 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      'model': {'name': 'lstm', 'width': 384, 'num_layers': 1, 'embedding_width': 64},
+      'model': {
+        'name': 'lstm',
+        'width': 512,
+        'num_layers': 1,
+        'embedding_width': 64,
+        'dropout': 0.1,
+      },
       'objective': {'name': 'language_model'},
       'data': {
         'loader': 'text',

@@ -29,7 +29,7 @@ import jax
 import optax
 from absl import flags
 
-from zoo import cli, provenance
+from zoo import cli, huge_pages, provenance
 from zoo.benchmark import MEASUREMENTS, Workload, measure, synthetic_batch
 from zoo.catalog import create_model, example_batch, published
 from zoo.data import arrays
@@ -55,6 +55,7 @@ HEADER = (
 
 def main(argv: list[str]) -> int:
   name, make, strategies, sizes = requested(argv[1:])
+  huge_pages.ask()
   jax.config.update('jax_enable_compilation_cache', False)  # it would hide what compiling takes
   common = {
     'name': name,

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from zoo import cli
+from zoo import cli, huge_pages
 from zoo.runs import Run, open_run
 from zoo.training import make_evaluate
 from zoo.translate import judge, reader, translate
@@ -32,6 +32,7 @@ flags.mark_flag_as_required('workdir')
 def main(argv: list[str]) -> int:
   if argv[1:]:
     raise ValueError(f'the config comes from the run directory; {argv[1]} cannot change it')
+  huge_pages.ask()
   opened = open_run(Path(FLAGS.workdir), FLAGS.step)
   experiment, state = opened.experiment, opened.state
   figures = {

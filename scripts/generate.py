@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 import zoo
-from zoo import cli
+from zoo import cli, huge_pages
 from zoo.beam import beam_search
 from zoo.generate import TextStream, generate
 from zoo.models.gpt2 import decodable
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
   prompts = read_prompts(FLAGS.prompt, FLAGS.prompts_file)
   if FLAGS.max_new_tokens < 1:
     raise ValueError(f'--max_new_tokens must be at least 1, not {FLAGS.max_new_tokens}')
+  huge_pages.ask()
   module, params, tokenizer = load(FLAGS.workdir, FLAGS['from'].value, FLAGS.step)
   translates = hasattr(module, 'encode')
   for name in SAMPLING if translates else BEAM:

@@ -4,10 +4,12 @@
   python scripts/peers.py --cases=gpt_f32 --rounds=15 --json=benchmarks/peers.jsonl
   python3.12 scripts/peers.py --peer_python=.venv/bin/python      # torch lives elsewhere
 
-Each contestant is a process of its own, with the settings that suit it best, and they take turns:
-one step of each a round, forwards and backwards by turns. A row compares ours with the fastest peer
-by its median: how many times as fast ours was, round by round, as median (p10-p90). A peer that
-cannot run here (say, torch.compile without a C++ compiler) is named with the reason, and left out.
+Each contestant is a process of its own, and they take turns: some seconds of steps of each a round,
+forwards and backwards by turns, after a rest in which the threads of the one before go to sleep,
+and a step that is not timed. Every peer runs twice, with huge pages and without. A row compares
+ours with the fastest of them by its median: how many times as fast ours was, round by round, as
+median (p10-p90). A peer that cannot run here (say, torch.compile without a C++ compiler) is named
+with the reason, and left out.
 
 Exit status: 0, 1 when a case could not be measured, 2 on bad input.
 """
@@ -17,22 +19,27 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
-from peer_cases import CASES, Case
+from contestants.cases import CASES, Case
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list('cases', [], 'Which to measure; all by default.')
-flags.DEFINE_integer('rounds', 10, 'Calls of each contestant to time.')
+flags.DEFINE_integer('rounds', 10, 'Turns of each contestant.')
 flags.DEFINE_integer('threads', os.cpu_count(), 'For each contestant.')
 flags.DEFINE_string('peer_python', sys.executable, 'The interpreter that has torch.')
 flags.DEFINE_string('json', None, 'File to which a line of JSON is added for every row.')
 flags.DEFINE_string('contestant', None, 'CASE/NAME: be that contestant. For this script itself.')
 
 WARM_UP = 3  # calls, after the one that compiles
+BLOCK_SECONDS = 2.0  # of steps, at least
+REST = 0.5  # seconds; OpenMP's threads spin for 0.2 after a step
+PAGED = ' in huge pages'
+PAGES = {'': 'glibc.malloc.hugetlb=0', PAGED: 'glibc.malloc.hugetlb=1'}
 
 
 def main(argv: list[str]) -> int:
@@ -72,28 +79,30 @@ def check_torch() -> None:
 def compare(name: str, case: Case) -> dict[str, Any]:
   """Measures one case: a row."""
   from zoo import provenance
-  from zoo.timing import quantiles, time_in_turns
+  from zoo.timing import quantiles
 
   row = {'case': name, 'what': case.what, 'threads': FLAGS.threads}
   row['provenance'] = provenance.provenance()
   running: dict[str, Contestant] = {}
   failures = {}
   try:
-    for label in ('zoo', *case.peers):
+    for label in ('zoo', *(peer + pages for peer in case.peers for pages in PAGES)):
       try:
         running[label] = Contestant(name, label)
       except RuntimeError as error:
         failures[label] = str(error)
     if 'zoo' not in running or len(running) < 2:
       return row | {'error': '; '.join(f'{k}: {v}' for k, v in failures.items())}
-    calls = [1] * len(running)
-    seconds = time_in_turns([c.block for c in running.values()], calls, FLAGS.rounds)
+    times = {label: [] for label in running}
+    for i in range(FLAGS.rounds):
+      for label in list(running)[:: -1 if i % 2 else 1]:
+        times[label].append(running[label].step())
   finally:
     for contestant in running.values():
       contestant.stop()
-  times = dict(zip(running, seconds, strict=True))
+  times = {label: np.array(seconds) for label, seconds in times.items()}
   agree = all(c.returned == running['zoo'].returned for c in running.values())
-  best = min(case.peers.keys() & times, key=lambda label: np.median(times[label]))
+  best = min(times.keys() - {'zoo'}, key=lambda label: np.median(times[label]))
   return row | {
     'peer': best,
     'ratio': quantiles(times[best] / times['zoo']),
@@ -109,11 +118,15 @@ class Contestant:
   """A process that makes a step whenever it is told to."""
 
   def __init__(self, case: str, label: str):
-    python = sys.executable if label == 'zoo' else FLAGS.peer_python
+    python = sys.executable
+    variables = os.environ | {'OMP_NUM_THREADS': str(FLAGS.threads), 'PYTHONPATH': '.'}
+    if label != 'zoo':  # which asks for huge pages by itself
+      python = FLAGS.peer_python
+      variables['GLIBC_TUNABLES'] = PAGES[PAGED if label.endswith(PAGED) else '']
     self.process = subprocess.Popen(
       [python, __file__, f'--contestant={case}/{label}', f'--threads={FLAGS.threads}'],
       cwd=Path(__file__).parents[1],
-      env=os.environ | {'OMP_NUM_THREADS': str(FLAGS.threads), 'PYTHONPATH': '.'},
+      env=variables,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -134,11 +147,14 @@ class Contestant:
       raise RuntimeError(found['error'])
     return found
 
-  def block(self, calls: int) -> None:
+  def step(self) -> float:
+    """Has some steps made, and returns the seconds that one took."""
     assert self.process.stdin is not None
-    self.process.stdin.write(f'{calls}\n')
+    self.process.stdin.write('step\n')
     self.process.stdin.flush()
-    self.returned = self.answer()['returned']
+    answer = self.answer()
+    self.returned = answer['returned']
+    return answer['seconds']
 
   def stop(self) -> None:
     assert self.process.stdin is not None
@@ -147,13 +163,17 @@ class Contestant:
 
 
 def contestant(name: str) -> None:
-  """The process of a contestant: reads numbers of calls from stdin, answers with JSON."""
+  """The process of a contestant: makes steps for each line of stdin, and answers with JSON."""
+  case, _, label = name.partition('/')
+  if label == 'zoo':
+    from zoo import huge_pages
+
+    huge_pages.ask()
   out = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)  # what libraries print is no answer
-  case, _, label = name.partition('/')
   limit_threads(FLAGS.threads)
   try:
-    call = CASES[case].ours() if label == 'zoo' else CASES[case].peers[label]()
+    call = CASES[case].ours() if label == 'zoo' else CASES[case].peers[label.removesuffix(PAGED)]()
     for _ in range(1 + WARM_UP):
       call()
   except Exception as error:  # whatever it is, the others go on
@@ -161,9 +181,14 @@ def contestant(name: str) -> None:
     print(json.dumps({'error': text}), file=out, flush=True)
     return
   print(json.dumps(library_versions(label)), file=out, flush=True)
-  for line in sys.stdin:
-    returned = [call() for _ in range(int(line))][-1]
-    print(json.dumps({'returned': returned}), file=out, flush=True)
+  for _ in sys.stdin:
+    time.sleep(REST)
+    returned = call()  # not timed: the system has taken back what the one before worked in
+    calls, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < BLOCK_SECONDS:
+      call()
+      calls += 1
+    print(json.dumps({'seconds': seconds / calls, 'returned': returned}), file=out, flush=True)
 
 
 def limit_threads(threads: int) -> None:
@@ -177,7 +202,7 @@ def library_versions(label: str) -> dict[str, str]:
   from importlib.metadata import version
 
   libraries = {'zoo': ('jax', 'jaxlib', 'flax'), 'transformers': ('torch', 'transformers')}
-  names = libraries.get(label, ('torch',))
+  names = libraries.get(label.removesuffix(PAGED), ('torch',))
   return {'python': platform.python_version()} | {name: version(name) for name in names}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from zoo import cli, provenance
+from zoo import cli, huge_pages, provenance
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate, set_learning_rate
@@ -42,6 +42,7 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 def main(argv: list[str]) -> int:
   config = cli.load_config(FLAGS.config, argv[1:], complete_config)
+  huge_pages.ask()
   workdir = Path(FLAGS.workdir)
   with Interrupt() as interrupt, RunLock(workdir):
     changed = check_config(workdir, config.to_dict())
@@ -77,7 +78,14 @@ def train(
   settings, dataset, parallel = experiment.settings, experiment.dataset, experiment.parallel
   source, batch_size = dataset.train, jax.tree.leaves(dataset.train.spec)[0].shape[0]
   origin = provenance.provenance()
-  program = build(experiment.objective, experiment.tx, source, parallel, settings.steps_per_call)
+  program = build(
+    experiment.objective,
+    experiment.tx,
+    source,
+    parallel,
+    settings.steps_per_call,
+    skip_nonfinite=settings.on_nonfinite == 'skip',
+  )
   judges = {
     split: make_evaluate(experiment.objective, one_pass, parallel, program.state)
     for split, one_pass in dataset.evaluation.items()

@@ -81,6 +81,7 @@ def test_jit_pmap_and_sharded_train_and_judge_alike(name):
     assert figures[strategy]['accuracy'] == pytest.approx(figures['jit']['accuracy'], abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SMALL)
 def test_compiled_and_eager_gradients_agree(name):
   experiment = experiment_of(name, 'jit', devices=jax.devices()[:1])

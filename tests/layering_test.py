@@ -31,6 +31,7 @@ SHARED = {
     'provenance',
     'schedules',
     'platform',
+    'huge_pages',
   ),
 }
 FAMILIES = {

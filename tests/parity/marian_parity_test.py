@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.data.sentencepieces_test import FRENCH, WORDS, tokenizer  # noqa: F401 - a fixture
 from zoo.interop import marian
 from zoo.interop.tensors import read_json, read_tensors, write_tensors
 from zoo.models.transformer import Transformer
@@ -187,3 +188,15 @@ def test_what_transformers_saves_we_load(sizes, tmp_path):
   expected_module, expected = ours(model)
   assert module == expected_module
   jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_the_tokenizer_gives_the_same_ids_and_the_same_text(tokenizer, tmp_path):  # noqa: F811
+  tokenizer.save(tmp_path)
+  reference = transformers.MarianTokenizer(
+    *(str(tmp_path / name) for name in ('source.spm', 'target.spm', 'vocab.json'))
+  )
+  for text in (*WORDS['source'], f'{FRENCH} a dog', 'a  dog\tsees', '犬 Ünïcode ﬁ'):
+    assert [*tokenizer.encode(text), tokenizer.eos_id] == reference(text)['input_ids'], text
+  for text in WORDS['target']:
+    ids = reference(text_target=text)['input_ids']
+    assert tokenizer.decode(ids) == reference.decode(ids, skip_special_tokens=True) == text

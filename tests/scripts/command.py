@@ -1,13 +1,14 @@
 """Runs the scripts as a person does, each in a process of its own, on a config of seconds."""
 
-import atexit
+import contextlib
+import fcntl
 import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,24 @@ STEPS = 80
 @functools.cache
 def home() -> Path:
   """A folder for all tests of a session: the config, the dataset and JAX's compilation cache."""
-  folder = Path(tempfile.mkdtemp(prefix='zoo-tests-'))
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  (folder / 'small.py').write_text(CONFIG)
+  folder = Path(os.environ['ZOO_TESTS_HOME'])
+  with alone(folder / 'small.py') as path:
+    path.write_text(CONFIG)
   return folder
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[Path]:
+  """Keeps the other workers of a session out while `path` is made."""
+  with open(path.with_suffix('.lock'), 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield path
 
 
 def environment(devices: int = 1, cached: bool = True) -> dict[str, str]:
   """The variables of a script: CPU devices, and whether it may take compiled programs over."""
   variables = os.environ | {'JAX_PLATFORMS': 'cpu', 'TFDS_DATA_DIR': str(home() / 'tfds')}
+  variables['GLIBC_TUNABLES'] = 'glibc.malloc.hugetlb=0'  # or each would start twice
   variables['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
   if cached:
     variables['JAX_COMPILATION_CACHE_DIR'] = str(home() / 'jax')
@@ -116,11 +126,13 @@ def refusal(done: subprocess.CompletedProcess, status: int = 2) -> str:
 @functools.cache
 def finished() -> Path:
   """A complete run of the small config, for all tests of a session: copy it to change it."""
-  variables = environment() | {'JAX_LOG_COMPILES': '1'}
-  done = run('train', f'--workdir={home() / "finished"}', env=variables)
-  assert done.returncode == 0, done.stderr
-  (home() / 'finished.log').write_text(done.stdout + done.stderr)
-  return home() / 'finished'
+  with alone(home() / 'finished') as workdir:
+    if not workdir.with_suffix('.log').exists():
+      variables = environment() | {'JAX_LOG_COMPILES': '1'}
+      done = run('train', f'--workdir={workdir}', env=variables)
+      assert done.returncode == 0, done.stderr
+      workdir.with_suffix('.log').write_text(done.stdout + done.stderr)
+  return workdir
 
 
 def unfinished(workdir: Path) -> Path:

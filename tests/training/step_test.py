@@ -86,14 +86,15 @@ def test_state_has_no_weak_types_so_that_the_second_step_does_not_compile():
     (1e15, 0.1, 'step 1: the gradient of w is not finite'),  # its square overflows
   ],
 )
-def test_what_is_not_finite_is_named_and_changes_nothing_but_the_count(x, lr, message):
+def test_what_is_not_finite_is_named_and_may_change_nothing_but_the_count(x, lr, message):
   objective = linear()
   tx = optax.sgd(lr, momentum=0.9)
-  step = jax.jit(make_train_step(objective, tx))
+  step = jax.jit(make_train_step(objective, tx, skip_nonfinite=True))
   state = start(objective, tx)
   state, scalars = step(state, BATCH)
   assert describe_nonfinite(scalars['nonfinite'], state.params) is None
-  after, scalars = step(state, BATCH | {'x': jnp.full(4, x, jnp.float32)})
+  bad = BATCH | {'x': jnp.full(4, x, jnp.float32)}
+  after, scalars = step(state, bad)
   assert describe_nonfinite(scalars['nonfinite'], state.params) == message
   assert after.step == state.step + 1
   for name in ('params', 'extras', 'opt_state'):
@@ -101,6 +102,9 @@ def test_what_is_not_finite_is_named_and_changes_nothing_but_the_count(x, lr, me
   onward, scalars = step(after, BATCH)  # and the run goes on as if nothing had been
   assert onward.params['w'] != state.params['w']
   assert scalars['nonfinite'][0] == -1
+  # Where nothing is held back it is named just so.
+  _, scalars = jax.jit(make_train_step(objective, tx))(state, bad)
+  assert describe_nonfinite(scalars['nonfinite'], state.params) == message
 
 
 def test_an_update_that_is_not_finite_is_named_at_once():

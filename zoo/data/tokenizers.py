@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from zoo.data import sentencepieces
 from zoo.data.subwords import (
   FILE,
   ROLES,
@@ -194,7 +195,8 @@ def load(path: str | os.PathLike[str]) -> Tokenizer:
 
   Args:
     path: a 'tokenizer.json', of ours or of the `tokenizers` library; a folder that holds one; or a
-      folder with GPT-2's 'vocab.json' and 'merges.txt'.
+      folder with GPT-2's 'vocab.json' and 'merges.txt', or with Marian's 'source.spm', 'target.spm'
+      and 'vocab.json'.
 
   Raises:
     ValueError: there is none, or it is damaged.
@@ -204,8 +206,10 @@ def load(path: str | os.PathLike[str]) -> Tokenizer:
   pair = (path / 'vocab.json', path / 'merges.txt')
   if not file.is_file() and all(p.is_file() for p in pair):
     return load_gpt2(*pair)
+  if not file.is_file() and all((path / name).is_file() for name in sentencepieces.FILES):
+    return sentencepieces.load_marian(path)
   if not file.is_file():
-    there = f'{path} holds no {FILE}, nor vocab.json with merges.txt'
+    there = f'{path} holds no {FILE}, nor vocab.json with merges.txt or *.spm'
     raise ValueError(there if path.is_dir() else f'{path}: there is no such tokenizer file')
   import tokenizers
 

@@ -25,6 +25,12 @@ from zoo.types import PyTree
 LAYOUTS = {'bert': (BERT, bert), 'gpt2': (GPT2, gpt2), 'marian': (Transformer, marian)}
 # All that is fetched: neither pickles nor code.
 FETCHED = ('*.safetensors', '*.json', 'merges.txt', 'vocab.txt', '*.spm')
+# The files of each kind of tokenizer that is read.
+TOKENIZERS = (
+  ('tokenizer.json',),
+  ('vocab.json', 'merges.txt'),
+  ('vocab.json', 'source.spm', 'target.spm'),
+)
 ROLES = ('bos', 'eos', 'pad')
 
 
@@ -37,8 +43,7 @@ def load_pretrained(source: PathLike, **options: Any) -> tuple[nn.Module, PyTree
     **options: fields of the module that are not part of what was trained: dropout, dtype ...
 
   Returns:
-    The module, its parameters (float32), and its tokenizer, or None where the folder holds none
-    that is read: of Marian's there are sentencepiece models, one for each language.
+    The module, its parameters (float32), and its tokenizer, or None where the folder holds none.
 
   Raises:
     ValueError: one line: no such folder or name, no network, an architecture that is not known, a
@@ -146,8 +151,7 @@ def load_tokenizer(folder: pathlib.Path, vocab_size: int | None) -> Any:
   Raises:
     ValueError: it is damaged, or has more tokens than the model.
   """
-  pair = (folder / 'vocab.json', folder / 'merges.txt')
-  if not (folder / 'tokenizer.json').is_file() and not all(p.is_file() for p in pair):
+  if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
     return None
   from zoo.data import tokenizers  # reads text, which few who load a model need
 

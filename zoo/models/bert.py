@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from zoo.models.attention import key_mask
-from zoo.models.layers import TransformerLayer, activation, compute_dtype, layer_norm
+from zoo.models.layers import TransformerLayer, activation, compute_dtype, layer_norm, logits_by
 from zoo.types import Array
 
 # Devlin et al. 2019, section 3. With the 30,522 tokens of the uncased vocabulary, an encoder and
@@ -147,6 +147,6 @@ class MaskedLMHead(nn.Module):
     width, dtype = hidden.shape[-1], compute_dtype(self.dtype)
     x = nn.Dense(width, kernel_init=INIT, dtype=dtype, name='dense')(hidden)
     x = layer_norm(self.epsilon, self.dtype, name='norm')(activation(self.activation)(x))
-    logits = jnp.einsum('...d,vd->...v', x, table.astype(dtype), preferred_element_type=jnp.float32)
+    logits = logits_by(table, x)
     bias = self.param('bias', nn.initializers.zeros, table.shape[:1])
     return logits + jnp.expand_dims(bias, range(logits.ndim - 1))

@@ -21,7 +21,7 @@ from zoo.models.attention import (
   segment_mask,
   update_cache,
 )
-from zoo.models.layers import compute_dtype, layer_norm
+from zoo.models.layers import compute_dtype, layer_norm, logits_by
 from zoo.types import Array, PyTree
 
 # Published; the small one has 124,439,808 parameters (Radford et al. 2019, table 2, counts others).
@@ -188,8 +188,7 @@ class GPT2(nn.Module):
 
   def head(self, hidden: Array) -> Array:
     """Returns logits, float32 [..., V], of [..., D]."""
-    table = self.token_embedding.embedding.astype(hidden.dtype)
-    logits = jnp.dot(hidden, table.T, preferred_element_type=jnp.float32)
+    logits = logits_by(self.token_embedding.embedding, hidden)
     if self.padded_vocab_size == self.vocab_size:
       return logits
     entry = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)

@@ -51,6 +51,37 @@ def gelu_exact(x: Array) -> Array:
   return jax.nn.gelu(x, approximate=False)
 
 
+def logits_by(table: Array, hidden: Array) -> Array:
+  """Returns logits, float32 [..., V]: the products of hidden [..., D] with each row of [V, D].
+
+  The table is cast to the type of `hidden`, and so are the gradients of the logits: multiplied as
+  float32 those took a fifth of a step of GPT-2 124M in bfloat16. Rows are one axis throughout,
+  since XLA for CPUs takes 1.3 times as long over a gradient that sums over two.
+  """
+  rows = hidden.reshape(-1, hidden.shape[-1])
+  logits = products(rows, table.astype(hidden.dtype))
+  return logits.reshape(*hidden.shape[:-1], len(table))
+
+
+@jax.custom_vjp
+def products(rows: Array, table: Array) -> Array:
+  """float32 [N, V] of [N, D] and [V, D]."""
+  return jnp.dot(rows, table.T, preferred_element_type=jnp.float32)
+
+
+def products_forward(rows: Array, table: Array) -> tuple[Array, tuple[Array, Array]]:
+  return products(rows, table), (rows, table)
+
+
+def products_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+  rows, table = saved
+  gradient = gradient.astype(rows.dtype)
+  return jnp.dot(gradient, table), jnp.dot(gradient.T, rows)
+
+
+products.defvjp(products_forward, products_backward)
+
+
 def compute_dtype(name: str) -> jnp.dtype:
   """Returns the floating type that activations are computed in.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.models.attention import causal_mask, init_cache, key_mask, read_cache, update_cache
-from zoo.models.layers import TransformerLayer, compute_dtype, layer_norm
+from zoo.models.layers import TransformerLayer, compute_dtype, layer_norm, logits_by
 from zoo.names import unknown
 from zoo.types import Array
 
@@ -194,8 +194,7 @@ class Transformer(nn.Module):
 
   def head(self, hidden: Array) -> Array:
     """Returns logits, float32 [..., V], of [..., D]."""
-    table = self.tables['logits'].astype(hidden.dtype)
-    logits = jnp.einsum('...d,vd->...v', hidden, table, preferred_element_type=jnp.float32)
+    logits = logits_by(self.tables['logits'], hidden)
     return (
       logits + jnp.expand_dims(self.bias, range(hidden.ndim - 1)) if self.logits_bias else logits
     )

@@ -52,6 +52,7 @@ def build(
   source: Source,
   parallel: Parallel,
   steps_per_call: int = 1,
+  skip_nonfinite: bool = False,
 ) -> Program:
   """Joins objective, optimiser and source into one program, compiled when it is first called.
 
@@ -61,6 +62,7 @@ def build(
     source: what to learn from.
     parallel: on which devices.
     steps_per_call: steps in one dispatch, by `lax.scan`; more than 1 needs a source on the device.
+    skip_nonfinite: see `make_train_step`.
 
   Raises:
     ValueError: the batch does not divide, or several steps were asked of a source on the host.
@@ -69,7 +71,7 @@ def build(
     raise ValueError(
       f'steps_per_call={steps_per_call} needs a source on the device, this one is on the host'
     )
-  step = make_train_step(objective, tx, axis_name=parallel.axis_name)
+  step = make_train_step(objective, tx, axis_name=parallel.axis_name, skip_nonfinite=skip_nonfinite)
 
   def init(key: Array) -> TrainState:
     return init_state(objective, tx, source.spec, key)

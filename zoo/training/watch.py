@@ -13,15 +13,19 @@ class NonFiniteError(RuntimeError):
 class Watch:
   """Collects what the steps found, and looks at it when something is fetched anyway.
 
-  Such a step changed nothing, or if it was the update, nothing that is saved (`make_train_step`):
-  to look late loses nothing, provided that one looks before anything is saved.
+  To look late loses nothing, provided that one looks before anything is saved.
 
   Attributes:
     skipped: steps that were not finite so far.
   """
 
   def __init__(self, policy: str, skipped: int = 0):
-    """Args: policy 'halt' raises, 'skip' counts; skipped by an earlier part of the run."""
+    """Starts to watch.
+
+    Args:
+      policy: 'halt' raises, 'skip' counts, the steps of `make_train_step(skip_nonfinite=True)`.
+      skipped: by an earlier part of the run.
+    """
     self._policy = policy
     self._found: list[Array] = []
     self.skipped = skipped

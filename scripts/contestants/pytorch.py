@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peer_cases import GPT, LEARNING_RATE, WEIGHT_DECAY, Call, Decode, Recurrent
+from contestants.cases import GPT, LEARNING_RATE, WEIGHT_DECAY, Call, Decode, Recurrent
 from torch import nn
 from torch.nn import functional
 

@@ -167,11 +167,11 @@ def zoo_decode(task: Decode) -> Call:
   return call
 
 
-def peer_torch() -> Any:
+def in_torch() -> Any:
   """The module of the peers in torch, imported in their processes only."""
-  import peer_torch
+  from contestants import pytorch
 
-  return peer_torch
+  return pytorch
 
 
 def gpt_case(what: str, size: GPT, dtype: str) -> Case:
@@ -180,8 +180,8 @@ def gpt_case(what: str, size: GPT, dtype: str) -> Case:
     size.batch_size * size.length,
     lambda: zoo_gpt(size, dtype),
     {
-      'torch.compile': lambda: peer_torch().gpt(size, dtype, compiled=True),
-      'torch eager': lambda: peer_torch().gpt(size, dtype, compiled=False),
+      'torch.compile': lambda: in_torch().gpt(size, dtype, compiled=True),
+      'torch eager': lambda: in_torch().gpt(size, dtype, compiled=False),
     },
   )
 
@@ -193,7 +193,7 @@ def decode_case(batch_size: int) -> Case:
     f'decode GPT-2 124M, {length}, batch {batch_size}, float32',
     batch_size * task.new_tokens,
     lambda: zoo_decode(task),
-    {'transformers': lambda: peer_torch().decode(task)},
+    {'transformers': lambda: in_torch().decode(task)},
   )
 
 
@@ -206,7 +206,7 @@ CASES = {
     'train LSTM 2 x 512, vocabulary 10k, batch 32 x 128, float32',
     32 * 128,
     lambda: zoo_lstm(LSTM_LM),
-    {'torch.nn.LSTM': lambda: peer_torch().lstm(LSTM_LM)},
+    {'torch.nn.LSTM': lambda: in_torch().lstm(LSTM_LM)},
   ),
   'decode_1': decode_case(1),
   'decode_8': decode_case(8),
