@@ -4,7 +4,7 @@ Source: Radford et al. 2019 for the model; Hu et al. 2021 for low-rank adapters,
 --config.objective.lora_rank=8 trains in place of all weights.
 Command: python scripts/train.py --config=configs/gpt2_finetune.py:FOLDER --workdir=runs/finetune
 Hardware: one GPU; FOLDER holds config.json, model.safetensors and tokenizer.json (or vocab.json and
-merges.txt) of any size of GPT-2.
+merges.txt) of GPT-2; of its larger sizes with --config.model.name=gpt2_medium and so on.
 Expected: not run here.
 """
 

@@ -39,7 +39,7 @@ def get_config(folder: str = '') -> ConfigDict:
       'train': {
         'steps': 2100,
         'init_from': folder,
-        'init_ignore': ('classifier/.*', 'masked_lm/.*') if folder else (),
+        'init_ignore': ('(classifier|masked_lm)/.*',) if folder else (),
         'log_every': 50,
         'eval_every': 350,
         'checkpoint_every': 350,

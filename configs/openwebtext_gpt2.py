@@ -1,9 +1,9 @@
 """GPT-2 of 124M parameters on OpenWebText, by the recipe of nanoGPT.
 
 Source: https://github.com/karpathy/nanoGPT, config/train_gpt2.py: 0.5M tokens a step, learning rate
-6e-4 to 6e-5. The data: Gokaslan and Cohen 2019, OpenWebText Corpus, in TFDS. Its
-own pieces of words: --config.data.tokenizer=FOLDER with GPT-2's vocab.json and merges.txt; without
-it they are learned from the data.
+6e-4 to 6e-5. (Its layers have no biases; ours do, as GPT-2's.) The data: Gokaslan and Cohen 2019,
+OpenWebText Corpus, in TFDS. GPT-2's own pieces of words: --config.data.tokenizer=FOLDER with
+GPT-2's vocab.json and merges.txt; without it they are learned from the data.
 Command: python scripts/train.py --config=configs/openwebtext_gpt2.py --workdir=runs/openwebtext
 Hardware: 8 GPUs; prepare the data first: python -m zoo.data.tfds openwebtext
 Expected: not run here; nanoGPT reports a validation loss of 2.85 after 4 days on 8 A100.
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
         'dropout': 0.0,
         'dtype': 'bfloat16',
       },
-      'objective': {'name': 'language_model'},
+      'objective': {'name': 'language_model', 'loss_chunk': 128},
       'data': {
         'loader': 'text',
         'name': 'openwebtext',

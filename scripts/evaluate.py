@@ -32,18 +32,19 @@ flags.mark_flag_as_required('workdir')
 def main(argv: list[str]) -> int:
   if argv[1:]:
     raise ValueError(f'the config comes from the run directory; {argv[1]} cannot change it')
+  beam_sizes = [positive(text) for text in FLAGS.beam]
   huge_pages.ask()
   opened = open_run(Path(FLAGS.workdir), FLAGS.step)
   experiment, state = opened.experiment, opened.state
+  if beam_sizes and experiment.task != 'seq2seq':
+    raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
   figures = {
     split: make_evaluate(experiment.objective, one_pass, experiment.parallel, opened.program.state)(
       state
     )
     for split, one_pass in experiment.dataset.evaluation.items()
   }
-  for beam_size in map(positive, FLAGS.beam):
-    if experiment.task != 'seq2seq':
-      raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
+  for beam_size in beam_sizes:
     for split, found in by_beam_search(opened, beam_size).items():
       figures[split] |= {f'{name}_beam_{beam_size}': value for name, value in found.items()}
   if FLAGS.json:

@@ -11,6 +11,7 @@ nothing else.
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ def main(argv: list[str]) -> int:
     if FLAGS[name].present:
       kind = 'a translation' if translates else 'a continuation'
       raise ValueError(f'--{name} means nothing for {kind}')
+
+  for i, prompt in enumerate(prompts):
+    if tokenizer.unk_id is not None and tokenizer.unk_id in tokenizer.encode(prompt):
+      warnings.warn(f'prompt {i} holds characters that the tokenizer does not know', stacklevel=1)
 
   clock = Clock()
   found, count = (translate if translates else continue_)(module, params, tokenizer, prompts)

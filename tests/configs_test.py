@@ -83,6 +83,8 @@ def test_two_steps(path, tmp_path, monkeypatch):
     shapes_of(make_experiment(config, devices=jax.devices()[:1]))  # of the size it says
     config.model.update(small)
     config.data.length = min(config.data.length, 16)
+    if config.objective.get('loss_chunk'):
+      config.objective.loss_chunk = 4
   experiment = make_experiment(config, devices=jax.devices()[:1])
   source = experiment.dataset.train
   assert jax.tree.leaves(source.spec)[0].shape[0] == BATCH

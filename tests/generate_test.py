@@ -278,6 +278,13 @@ def test_the_cache_is_donated():
   assert int(new.cache['index']) == int(new.done) + tokens.shape[1] - 1
 
 
+def test_logits_that_are_not_finite_are_refused():
+  module, params = successors(5)
+  broken = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), params)
+  with pytest.raises(ValueError, match='not finite'):
+    generate(module, broken, [[1]], max_new_tokens=2)
+
+
 def test_no_prompts_no_tokens():
   assert generate(FAMILIES['gpt2'], {}, [], max_new_tokens=3) == []
 

@@ -15,7 +15,7 @@ from zoo.training import build, make_evaluate, run
 
 SMALL = {
   'pydocs_gpt_char': {'num_layers': 1, 'width': 16, 'num_heads': 2, 'dropout': 0.0},
-  'pydocs_lstm': {'width': 16, 'embedding_width': 8},
+  'pydocs_lstm': {'width': 16, 'embedding_width': 8, 'dropout': 0.0},
   'dates_transformer': {
     'encoder_layers': 1,
     'decoder_layers': 1,
@@ -57,7 +57,9 @@ def trained(experiment):
   return program, state, program.merge_source(source_state), len(traces)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=pytest.mark.slow if 'dates' in n else ()) for n in SMALL]
+)
 def test_jit_pmap_and_sharded_train_and_judge_alike(name):
   reference, figures = {}, {}
   for strategy in ('jit', 'pmap', 'sharded'):

@@ -79,6 +79,7 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     'lora_rank': (int, 0),
     'lora_alpha': (float, 16.0),
     'lora_targets': (tuple, ('.*kernel',)),
+    'lora_full': (tuple, ()),
     'ema_decay': (float, 0.0),
     'ema_warmup': (bool, False),
   }
@@ -179,7 +180,7 @@ def make_objective(
   make = OBJECTIVES[options.pop('name')]
   penalty = {name: options.pop(name) for name in options_of(objectives.with_penalty)}
   ema_decay, ema_warmup = options.pop('ema_decay'), options.pop('ema_warmup')
-  lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets')}
+  lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})

@@ -91,7 +91,8 @@ def generate(
     For each prompt, for each sample, the new tokens.
 
   Raises:
-    ValueError: an empty prompt, one too long for the context, or an option out of its range.
+    ValueError: an empty prompt, one too long for the context, an option out of its range, or
+      logits that are not finite.
   """
   counts = {'max_new_tokens': max_new_tokens, 'num_samples': num_samples, 'top_k': top_k}
   check_options(top_p, repetition_penalty, temperature=temperature, **counts)
@@ -110,7 +111,7 @@ def generate(
   eos = NO_EOS if eos_id is None else eos_id
   steps = STREAMED_STEPS if on_tokens else STEPS
 
-  rows = Rows(len(keys), num_samples, eos, on_tokens)
+  rows = Rows(len(keys), num_samples, eos, num_logits(module, params), on_tokens)
   chunks = decode(module, params, prompts, max_new_tokens, settings, keys, eos, steps)
   # The device works on the next chunk while the host hands out the one before.
   for (new, count), _ in itertools.pairwise(itertools.chain(chunks, [(None, 0)])):
@@ -319,13 +320,22 @@ class Rows:
     ended: list [rows] of bool.
   """
 
-  def __init__(self, rows: int, samples: int, eos: int, on_tokens: OnTokens | None):
+  def __init__(
+    self, rows: int, samples: int, eos: int, vocab_size: int, on_tokens: OnTokens | None
+  ):
     self.tokens: list[list[int]] = [[] for _ in range(rows)]
     self.ended = [False] * rows
-    self._samples, self._eos, self._on_tokens = samples, eos, on_tokens
+    self._samples, self._eos, self._vocab_size = samples, eos, vocab_size
+    self._on_tokens = on_tokens
 
   def add(self, chunk: np.ndarray) -> None:
-    """Adds int32 [rows, steps], to each row up to its end."""
+    """Adds int32 [rows, steps], to each row up to its end.
+
+    Raises:
+      ValueError: the logits were not finite, which shows in a token beyond the vocabulary.
+    """
+    if chunk.max(initial=0) >= self._vocab_size:
+      raise ValueError('the logits are not finite (a temperature too low, or broken weights)')
     for i, new in enumerate(chunk.tolist()):
       if self.ended[i]:
         continue

@@ -36,8 +36,8 @@ def kept(workdir: Path) -> dict[str, Any]:
   found = {}
   if (workdir / STATISTICS).exists():
     found['statistics'] = normalize.load(workdir / STATISTICS)
-  if (workdir / tokenizers.FILE).exists():
-    found['tokenizer'] = tokenizers.load(workdir / tokenizers.FILE)
+  if tokenizers.held_by(workdir):
+    found['tokenizer'] = tokenizers.load(workdir)
   return found
 
 
@@ -99,13 +99,19 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
     state: from `program.init`.
 
   Raises:
-    ValueError: no such weights, or some that do not fit; one line that lists them.
+    ValueError: no such weights, or some that do not fit; one line that lists them. Or they were
+      made with another tokenizer.
   """
   objective, settings = experiment.objective, experiment.settings
+  loaded, tokenizer = weights_of(settings.init_from)
+  if tokenizer is not None and experiment.dataset.tokenizer is not None:
+    tokenizers.require_same(
+      experiment.dataset.tokenizer, tokenizer.fingerprint, f'train.init_from={settings.init_from}'
+    )
   params, extras = jax.device_get((state.params, state.extras))
   weights = match_params(
     objective.variables(params, extras)['params'],
-    weights_of(settings.init_from),
+    loaded,
     settings.init_ignore,
     getattr(experiment.module, 'vocab_size', 0),
   )
@@ -114,16 +120,16 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
   return state.replace(params=placed[0], extras=placed[1])
 
 
-def weights_of(source: str) -> PyTree:
-  """The parameters of an earlier run, or of a model that was published."""
+def weights_of(source: str) -> tuple[PyTree, Any]:
+  """Parameters and tokenizer (or None) of an earlier run, or of a model that was published."""
   folder = Path(source)
   if not (folder / 'checkpoints').is_dir():
-    return load_pretrained(source)[1]
+    return load_pretrained(source)[1:]
   try:
     run = open_run(folder, 'best')
   except ValueError:
     run = open_run(folder)
-  return jax.device_get(run.variables['params'])
+  return jax.device_get(run.variables['params']), run.experiment.dataset.tokenizer
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int | None:

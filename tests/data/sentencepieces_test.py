@@ -8,6 +8,7 @@ import pytest
 import sentencepiece
 
 from zoo.data import sentencepieces, tokenizers
+from zoo.data.pairs import encode_all
 
 WORDS = {
   'source': ['the dog sees a cat', 'a cat sleeps', 'the dog sleeps', 'dogs see cats', 'a dog'],
@@ -55,6 +56,15 @@ def test_what_the_target_model_splits_it_joins_again(tokenizer, text):
   processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.target)
   ids = [tokenizer.vocabulary[piece] for piece in processor.encode(text, out_type=str)]
   assert tokenizer.decode([*ids, tokenizer.eos_id, tokenizer.pad_id]) == text
+
+
+@pytest.mark.parametrize('text', WORDS['target'])
+def test_targets_are_encoded_by_their_own_model(tokenizer, text):
+  assert tokenizer.decode(tokenizer.encode_target(text)) == text
+  [row] = encode_all(tokenizer, 'target', [text])
+  assert row.tolist() == tokenizer.encode_target(text) != tokenizer.encode(text)
+  [row] = encode_all(tokenizer, 'source', [text])
+  assert row.tolist() == tokenizer.encode(text)
 
 
 def test_a_language_code_is_one_token_and_special_names_in_a_text_are_text(tokenizer):

@@ -290,6 +290,7 @@ def loss(module, variables):
   return jnp.mean(jnp.square(jax.nn.log_softmax(logits)) * (TOKENS != 0)[..., None])
 
 
+@pytest.mark.slow
 def test_compiled_gradients_are_those_computed_eagerly_with_remat_too():
   module, variables = build(activation='swish')
   eager = jax.grad(partial(loss, module))(variables)

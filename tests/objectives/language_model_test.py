@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from zoo.objectives import language_model, masked_lm
+from zoo.objectives.tokens import score
 
 KEY = jax.random.key(0)
 V, PADDED, B, T = 7, 8, 4, 6
@@ -111,6 +112,13 @@ def test_smoothing_spreads_over_the_real_vocabulary_alone():
   assert float(value) == pytest.approx(even, rel=1e-5)
 
 
+def test_the_likeliest_token_is_right_however_unlikely_it_is():
+  """Of 50257 alike, one a little ahead: log Z dwarfs its logit."""
+  logits = jnp.zeros((1, 50257)).at[0, 7].set(0.7)
+  assert bool(score(logits, jnp.array([7]), 0).correct[0])
+  assert not bool(score(logits, jnp.array([8]), 0).correct[0])
+
+
 def test_z_loss_is_the_mean_square_of_log_z():
   plain, _ = objective().loss(params(), {}, BATCH, KEY)
   value, (_, scalars) = objective(z_loss=0.5).loss(params(), {}, BATCH, KEY)
@@ -202,6 +210,21 @@ def test_another_choice_with_another_key_and_none_of_padding():
   batch = {'tokens': jnp.tile(jnp.arange(4), (8, 8))}
   values = [float(masked().loss(params, {}, batch, jax.random.key(i))[0]) for i in (0, 0, 1)]
   assert values[0] == values[1] != values[2]
+
+
+def test_tokens_that_another_row_shows_too_are_not_chosen():
+  tokens = jax.random.randint(jax.random.key(3), (8, 100), 0, 4)
+  mask = jnp.zeros((8, 100)).at[:, 60:].set(1)
+  sums = masked(mask_rate=1.0).evaluate(
+    masked().init(KEY, BATCH)[0], {}, {'tokens': tokens, 'mask': mask}, KEY
+  )
+  assert int(sums.tokens) == 8 * 40
+
+
+def test_packed_documents_are_refused():
+  batch = {'tokens': jnp.zeros((2, 8), jnp.int32), 'segments': jnp.zeros((2, 8), jnp.int32)}
+  with pytest.raises(ValueError, match='packing'):
+    masked().loss(masked().init(KEY, BATCH)[0], {}, batch, KEY)
 
 
 @pytest.mark.parametrize('rate', [0.0, 1.5])

@@ -206,3 +206,28 @@ def test_bad_input_is_named(options, message):
 def test_a_convolution_is_no_target():
   with pytest.raises(ValueError, match=re.escape('target w has the shape (3, 3, 4, 8)')):
     lora.factors(jax.random.key(0), {'w': jnp.zeros((3, 3, 4, 8))}, 2, ('.*',))
+
+
+def test_what_is_trained_in_full_is_no_target_and_takes_adopted_weights():
+  plain = toy.objective()
+  wrapped = lora.with_lora(plain, rank=2, alpha=8.0, targets=TARGETS, full=('Dense_1/.*',))
+  params, extras = wrapped.init(jax.random.key(0), batch())
+  base = extras['base']
+  assert set(params['lora']) == {'Dense_0'}
+  chex.assert_trees_all_equal(params['full'], {'Dense_1': base['Dense_1']})
+
+  changed = jax.tree.map(lambda x: x + 1, params)
+  used = wrapped.variables(changed, extras)['params']
+  chex.assert_trees_all_equal(used['Dense_1'], jax.tree.map(lambda x: x + 1, base['Dense_1']))
+  grads = jax.grad(lambda p: wrapped.loss(p, extras, batch(), jax.random.key(1))[0])(params)
+  assert all(jnp.any(x != 0) for x in jax.tree.leaves(grads['full']))
+
+  weights = jax.tree.map(lambda x: x * 2, base)
+  adopted = wrapped.adopt(params, extras, weights)
+  chex.assert_trees_all_equal(wrapped.variables(*adopted)['params'], weights)
+
+
+def test_a_pattern_of_what_is_trained_in_full_that_matches_nothing_is_refused():
+  wrapped = lora.with_lora(toy.objective(), rank=2, targets=TARGETS, full=('head/.*',))
+  with pytest.raises(ValueError, match=re.escape("lora_full pattern 'head/.*' matches no")):
+    wrapped.init(jax.random.key(0), batch())

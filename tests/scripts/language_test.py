@@ -110,6 +110,14 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
   assert 'blocks_0/mlp_in/kernel is [16, 64], not [32, 128]' in command.refusal(done)
 
 
+def test_weights_that_were_made_with_another_tokenizer_are_refused(tmp_path):
+  done = command.train(
+    *(tmp_path / 'other', f'--config={config()}', f'--config.train.init_from={finished()}'),
+    '--config.data.tokenizer=byte',
+  )
+  assert 'was made with another tokenizer' in command.refusal(done)
+
+
 def test_adapters_alone_are_trained_and_used(tmp_path):
   args = (f'--config={config()}', f'--config.train.init_from={finished()}')
   lora = ('--config.objective.lora_rank=2', "--config.objective.lora_targets=('blocks_.*kernel',)")

@@ -4,7 +4,7 @@ Every text ends with an eos token and is padded at the right. One that is too lo
 but keeps the eos; a note says how many there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,7 +81,7 @@ def held(
   for split, of_split in records.items():
     encoded, shortened = {}, []
     for name, field in fields.items():
-      ids = tokenizer.encode_batch(texts[split].pop(name))
+      ids = encode_all(tokenizer, name, texts[split].pop(name))
       encoded[name] = np.stack([fit(row, field, tokenizer) for row in ids])
       shortened.append(sum(too_long(row, field, tokenizer) for row in ids))
     if labels:
@@ -157,15 +157,22 @@ class EncodedRecords:
     example = {name: fit(ids[name], field, self.tokenizer) for name, field in self.fields.items()}
     return example | ({'label': record['label']} if self.labels else {})
 
-  def encode(self, record: Mapping[str, Any], index: int) -> dict[str, list[int]]:
+  def encode(self, record: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:
     """The tokens of every field, as many as there are."""
     return {
-      name: self.tokenizer.encode(decode(record[field.key], self.records, index))
+      name: encode_all(self.tokenizer, name, [decode(record[field.key], self.records, index)])[0]
       for name, field in self.fields.items()
     }
 
   def where(self, index: int) -> str:
     return self.records.where(index)
+
+
+def encode_all(tokenizer: Tokenizer, name: str, texts: Sequence[str]) -> list[np.ndarray]:
+  """The tokens of each text of a field, by its own model where a tokeniser has one for targets."""
+  if name == 'target' and (encode := getattr(tokenizer, 'encode_target', None)):
+    return [np.array(encode(text), np.int32) for text in texts]
+  return tokenizer.encode_batch(texts)
 
 
 def columns(

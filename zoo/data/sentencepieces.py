@@ -90,13 +90,19 @@ class MarianTokenizer:
     return digest(sorted(self.vocabulary.items()), self.source.hex(), self.target.hex())
 
   def encode(self, text: str) -> list[int]:
+    """Ids of a text of the source's language; '</s>' in it is text, and is taken apart."""
     codes = []
     while language := LANGUAGE.match(text):
       codes.append(language.group())
       text = text[language.end() :].lstrip()
-    pieces = self.processors[0].encode(text, out_type=str)
-    # '</s>' in a text is text: SentencePiece takes it apart, as Marian's models were trained.
-    return [self.vocabulary.get(piece, self.unk_id) for piece in codes + pieces]
+    return self.ids(codes + self.processors[0].encode(text, out_type=str))
+
+  def encode_target(self, text: str) -> list[int]:
+    """Ids of a text of the target's language."""
+    return self.ids(self.processors[1].encode(text, out_type=str))
+
+  def ids(self, pieces: Iterable[str]) -> list[int]:
+    return [self.vocabulary.get(piece, self.unk_id) for piece in pieces]
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [np.array(self.encode(text), np.int32) for text in texts]

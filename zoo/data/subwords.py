@@ -97,10 +97,11 @@ class LibraryTokenizer:
   def fingerprint(self) -> str:
     # Not the whole file: versions of the library write merges, and defaults, in different ways.
     model = self.description['model']
+    scores = model['vocab'] if model.get('type') == 'Unigram' else []
     merges = [m if isinstance(m, str) else ' '.join(m) for m in model.get('merges', [])]
     around = [self.description[part] for part in ('normalizer', 'pre_tokenizer')]
     return digest(
-      sorted(self.library.get_vocab().items()), merges, sorted(self.special_ids), around
+      sorted(self.library.get_vocab().items()), merges, sorted(self.special_ids), around, *scores
     )
 
   def encode(self, text: str) -> list[int]:

@@ -11,6 +11,8 @@ from zoo.names import unknown
 
 KINDS = ('windows', 'pairs', 'labels')
 
+MOST_BYTES = 2**31  # metrics count in int32
+
 
 def load_text(
   name: str = 'pydocs',
@@ -159,6 +161,11 @@ def load_windows(
   source = windows.epochs(
     tokens.pop('train'), length, batch_sizes[0], random_offset=random_offset, **options
   )
+  for t in tokens.values():
+    if t.num_bytes >= MOST_BYTES:
+      raise ValueError(
+        f'{t.name}: {t.num_bytes:,} bytes are more than can be counted to judge by; take a part'
+      )
   passes = {s: windows.one_pass(t, length, batch_sizes[1], **options) for s, t in tokens.items()}
   return Dataset(source, passes, given_by(tokenizer), tokenizer=tokenizer, notes=notes)
 

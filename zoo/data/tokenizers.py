@@ -29,6 +29,8 @@ from zoo.data.subwords import (
 from zoo.names import unknown
 
 NAMES = ('byte', 'char', 'bpe')
+# What a folder may hold: ours or any of the `tokenizers` library, GPT-2's, Marian's.
+KINDS = ((FILE,), ('vocab.json', 'merges.txt'), sentencepieces.FILES)
 
 
 class Tokenizer(Protocol):
@@ -77,7 +79,7 @@ class Tokenizer(Protocol):
     ...
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes 'tokenizer.json', which `load` reads."""
+    """Writes 'tokenizer.json', or what else `load` reads."""
     ...
 
 
@@ -188,6 +190,11 @@ def make(name: str, texts: Iterable[str] = (), vocab_size: int = 8192) -> Tokeni
   if not Path(name).expanduser().exists():
     raise ValueError(f'{unknown("tokenizer", name, NAMES)}, and paths; there is no such path')
   return load(name)
+
+
+def held_by(folder: Path) -> bool:
+  """Whether a folder holds files that `load` reads."""
+  return any(all((folder / name).is_file() for name in names) for names in KINDS)
 
 
 def load(path: str | os.PathLike[str]) -> Tokenizer:

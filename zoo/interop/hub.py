@@ -25,12 +25,6 @@ from zoo.types import PyTree
 LAYOUTS = {'bert': (BERT, bert), 'gpt2': (GPT2, gpt2), 'marian': (Transformer, marian)}
 # All that is fetched: neither pickles nor code.
 FETCHED = ('*.safetensors', '*.json', 'merges.txt', 'vocab.txt', '*.spm')
-# The files of each kind of tokenizer that is read.
-TOKENIZERS = (
-  ('tokenizer.json',),
-  ('vocab.json', 'merges.txt'),
-  ('vocab.json', 'source.spm', 'target.spm'),
-)
 ROLES = ('bos', 'eos', 'pad')
 
 
@@ -151,10 +145,10 @@ def load_tokenizer(folder: pathlib.Path, vocab_size: int | None) -> Any:
   Raises:
     ValueError: it is damaged, or has more tokens than the model.
   """
-  if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
-    return None
   from zoo.data import tokenizers  # reads text, which few who load a model need
 
+  if not tokenizers.held_by(folder):
+    return None
   tokenizer = tokenizers.load(folder)
   if vocab_size is not None and tokenizer.vocab_size > vocab_size:
     raise ValueError(

@@ -9,6 +9,8 @@ from zoo import paths
 from zoo.interop.names import check_names
 from zoo.types import PyTree
 
+TABLE = 'token_embedding/embedding'  # the only one that models pad
+
 
 def match_params(
   target: PyTree, loaded: PyTree, ignore: Sequence[str] = (), vocab_size: int = 0
@@ -22,8 +24,8 @@ def match_params(
     loaded: parameters of the old one.
     ignore: regular expressions over whole paths of either ('head/.*'): such a parameter of the
       target keeps its value, and one that was loaded is dropped.
-    vocab_size: of both models, if they may have padded their embeddings to different sizes: rows
-      behind it are not loaded. 0 if not.
+    vocab_size: of both models, if they may have padded TABLE to different sizes: rows behind it are
+      not loaded. 0 if not.
 
   Returns:
     A tree like the target and of its types, with NumPy arrays where values were loaded.
@@ -62,9 +64,9 @@ def relayered(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def repadded(path: str, old: Any, new: dict[str, Any], vocab_size: int) -> Any:
-  """The rows of an embedding up to `vocab_size`, and behind them those of the new table."""
+  """The rows of a token table up to `vocab_size`, and behind them those of the new one."""
   table = new.get(path)
-  if table is None or old.shape == table.shape or not path.endswith('embedding'):
+  if table is None or old.shape == table.shape or path != TABLE:
     return old
   if min(len(old), len(table)) < vocab_size or old.shape[1:] != table.shape[1:]:
     return old

@@ -97,7 +97,9 @@ def masked_lm(
 ) -> Objective:
   """Cross-entropy of tokens that were hidden, given those on both sides.
 
-  A batch holds 'tokens', int32 [B, T], padded with `pad_id`, and optionally 'weight', float32 [B].
+  A batch holds 'tokens', int32 [B, T], padded with `pad_id`, and optionally 'mask', float32 [B, T],
+  0 for tokens that another row shows too, and 'weight', float32 [B]. Rows are seen as wholes:
+  documents that are packed into one ('segments') are refused.
   Of the real tokens a random share is chosen anew whenever a sequence is seen; of those, 80% are
   replaced by `mask_id`, 10% by a random token, and 10% stay. `evaluate` chooses by a key of the
   run, so that its figures can be compared between steps.
@@ -125,9 +127,14 @@ def masked_lm(
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     return module.init(key, batch['tokens'][:1])['params'], {}
 
-  def hide(tokens: Array, key: Array) -> tuple[Array, Array]:
+  def hide(batch: Batch, key: Array) -> tuple[Array, Array]:
+    if 'segments' in batch:
+      raise ValueError('masked_lm cannot tell packed documents apart: data.packing must be False')
+    tokens = batch['tokens']
     chosen_key, how_key, other_key = jax.random.split(key, 3)
     real = tokens != pad_id
+    if 'mask' in batch:
+      real &= batch['mask'] > 0
     for special in special_ids:
       real &= tokens != special
     chosen = real & (jax.random.uniform(chosen_key, tokens.shape) < mask_rate)
@@ -150,7 +157,7 @@ def masked_lm(
   ) -> tuple[Array, tuple[PyTree, Scalars]]:
     hide_key, dropout_key = jax.random.split(key)
     targets = batch['tokens']
-    hidden, chosen = hide(targets, hide_key)
+    hidden, chosen = hide(batch, hide_key)
     found = scores(params, hidden, targets, train=True, rngs={'dropout': dropout_key})
     counts = of_tokens.of_sequences(chosen, batch.get('weight'), targets.shape)
     value, scalars = of_tokens.token_loss(found, counts, 0.0, axis_name)
@@ -159,7 +166,7 @@ def masked_lm(
   def evaluate(params: PyTree, extras: PyTree, batch: Batch, key: Array) -> TokenMetrics:
     del extras
     targets = batch['tokens']
-    hidden, chosen = hide(targets, key)
+    hidden, chosen = hide(batch, key)
     counts = of_tokens.of_sequences(chosen, batch.get('weight'), targets.shape)
     return of_tokens.token_metrics(scores(params, hidden, targets), targets, counts, None)
 

@@ -17,17 +17,22 @@ from zoo.types import Array, Batch, Metrics, Objective, PyTree
 
 
 def with_lora(
-  objective: Objective, *, rank: int = 8, alpha: float = 16.0, targets: Sequence[str]
+  objective: Objective,
+  *,
+  rank: int = 8,
+  alpha: float = 16.0,
+  targets: Sequence[str],
+  full: Sequence[str] = (),
 ) -> Objective:
   """Trains factors of low rank on top of parameters that stay as they are.
 
   The parameters become {'lora': tree}, where the tree holds {'a': [..., in, rank], 'b': [..., rank,
-  out]} in the place of each target; extras become {'inner': the objective's own, 'base': its
-  parameters}. `adopt` puts trained weights there. B starts at zero, so that the model
-  starts as its base; A is normal with variance 1 / in.
+  out]} in the place of each target, and 'full': tree, if some are trained in full; extras become
+  {'inner': the objective's own, 'base': its parameters}. `adopt` puts trained weights there. B
+  starts at zero, so that the model starts as its base; A is normal with variance 1 / in.
 
-  A head that starts untrained must be among the targets, or it stays untrained. Wrap before
-  `with_ema` and `with_penalty`, which then see the factors.
+  A head that starts untrained should be trained in full. Wrap before `with_ema` and
+  `with_penalty`, which then see the factors.
 
   Args:
     objective: what to learn.
@@ -35,6 +40,7 @@ def with_lora(
     alpha: the change is scaled by alpha / rank, so that the rank may vary at one learning rate.
     targets: regular expressions over whole paths of parameters. Only weights among what they match
       (`paths.is_weight`) are targets: [in, out], or [layers, in, out] of stacked layers.
+    full: likewise of parameters, of any shape, that are trained themselves, and no targets.
 
   Raises:
     ValueError: a rank below 1; and from init, a pattern that matches no weight, a weight of other
@@ -50,11 +56,21 @@ def with_lora(
 
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     base, inner = objective.init(key, batch)  # the base of a run without LoRA
-    lora = factors(jax.random.fold_in(key, 1), base, rank, targets)
-    return {'lora': lora}, {'inner': inner, 'base': base}
+    rest = {path: x for path, x in paths.named_leaves(base) if not matched(path, full)}
+    lora = factors(jax.random.fold_in(key, 1), rest, rank, targets)
+    return {'lora': lora} | trained_in_full(base), {'inner': inner, 'base': base}
+
+  def trained_in_full(base: PyTree) -> PyTree:
+    if not full:
+      return {}
+    leaves = dict(paths.named_leaves(base))
+    paths.check_patterns('lora_full', full, leaves)
+    found = {path: x for path, x in leaves.items() if matched(path, full)}
+    return {'full': flax.traverse_util.unflatten_dict(found, sep='/')}
 
   def merged(params: PyTree, extras: PyTree) -> PyTree:
-    return merge(extras['base'], params['lora'], alpha)
+    tree = merge(extras['base'], params['lora'], alpha)
+    return overlaid(tree, params['full']) if full else tree
 
   def loss(params: PyTree, extras: PyTree, batch: Batch, key: Array):
     value, (inner, scalars) = objective.loss(merged(params, extras), extras['inner'], batch, key)
@@ -77,9 +93,20 @@ def with_lora(
   def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
     """Factors that are still without effect stay, on top of the weights."""
     base, inner = objective.adopt(extras['base'], extras['inner'], weights)
-    return params, {'inner': inner, 'base': base}
+    return params | trained_in_full(base), {'inner': inner, 'base': base}
 
   return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables, adopt)
+
+
+def matched(path: str, patterns: Sequence[str]) -> bool:
+  return any(paths.match(pattern, path) for pattern in patterns)
+
+
+def overlaid(tree: PyTree, top: PyTree) -> PyTree:
+  """A tree of dicts with the leaves of another in their places."""
+  if not isinstance(top, dict):
+    return top
+  return {k: overlaid(x, top[k]) if k in top else x for k, x in tree.items()}
 
 
 def factors(key: Array, base: PyTree, rank: int, targets: Sequence[str]) -> PyTree:
@@ -88,13 +115,15 @@ def factors(key: Array, base: PyTree, rank: int, targets: Sequence[str]) -> PyTr
   paths.check_patterns('LoRA target', targets, weights)
   found = {}
   for path, weight in weights.items():
-    if not any(paths.match(pattern, path) for pattern in targets):
+    if not matched(path, targets):
       continue
     if weight.ndim > 3:
       raise ValueError(f'LoRA target {path} has the shape {weight.shape}, not [in, out]')
     *layers, rows, columns = weight.shape
     if rank > min(rows, columns):
-      raise ValueError(f'LoRA rank {rank} is more than {path}, {weight.shape}, can have')
+      raise ValueError(
+        f'LoRA rank {rank} is more than {path}, {weight.shape}, can have; it may be trained in full'
+      )
     key, own = jax.random.split(key)
     found[f'{path}/a'] = jax.random.normal(own, (*layers, rows, rank)) / jnp.sqrt(rows)
     found[f'{path}/b'] = jnp.zeros((*layers, rank, columns))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.losses import over_chunks, softmax_cross_entropy, weighted_mean
+from zoo.losses import label_logits, over_chunks, softmax_cross_entropy, weighted_mean
 from zoo.metrics import TokenMetrics
 from zoo.types import Array, PyTree, Scalars
 
@@ -42,10 +42,9 @@ def score(logits: Array, targets: Array, vocab_size: int, label_smoothing: float
     logits = logits[..., :vocab_size]
   logits = logits.astype(jnp.float32)
   losses = softmax_cross_entropy(logits, targets, label_smoothing)
-  plain = softmax_cross_entropy(logits, targets) if label_smoothing else losses
   log_z = jax.nn.logsumexp(logits, axis=-1)
-  # The greatest logit is known from the logsumexp; an argmax would read the logits once more.
-  return Scores(losses, log_z - plain >= jnp.max(logits, axis=-1), log_z)
+  # The loss needs both the label's logit and the greatest; an argmax would be one pass more.
+  return Scores(losses, label_logits(logits, targets) >= jnp.max(logits, axis=-1), log_z)
 
 
 def score_hidden(
