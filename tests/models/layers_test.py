@@ -42,7 +42,7 @@ def test_an_activation_maps_each_element_by_itself_and_keeps_the_type(name):
   x = jnp.linspace(-3, 3, 7)
   act = activation(name)
   one_by_one = jnp.stack([act(v) for v in x])
-  np.testing.assert_allclose(act(x), one_by_one, rtol=1e-6)
+  np.testing.assert_allclose(act(x), one_by_one, rtol=1e-6, atol=1e-6)
   assert act(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 

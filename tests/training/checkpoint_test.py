@@ -552,7 +552,7 @@ def kill_often(directory, kills):
     stdout=subprocess.PIPE,
     text=True,
     cwd=REPOSITORY,
-    env={**os.environ, 'XLA_FLAGS': ''},
+    env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'},
   ) as process:
     for _ in range(kills):
       last = save_until_killed(process, last, rng.uniform(0, 0.1))
