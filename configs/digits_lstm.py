@@ -4,7 +4,7 @@ Source: Le et al. 2015, A Simple Way to Initialize Recurrent Networks of Rectifi
 section 4.2, for the task (on MNIST, pixel by pixel there). The data: as configs/digits_cnn.py.
 Command: python scripts/train.py --config=configs/digits_lstm.py --workdir=runs/digits_lstm
 Hardware: 2 CPU cores (AMD EPYC).
-Expected: 97.0% test accuracy in 15 s (seed 0).
+Expected: 97.3% test accuracy in 15 s (2 seeds).
 """
 
 from ml_collections import ConfigDict

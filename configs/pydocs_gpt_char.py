@@ -4,7 +4,7 @@ Source: the text that `help()` prints for topics, which ships with Python. The m
 2019. The optimiser: Jordan et al. 2024 (Muon).
 Command: python scripts/train.py --config=configs/pydocs_gpt_char.py --workdir=runs/pydocs_gpt_char
 Hardware: 2 CPU cores (AMD EPYC), 5 minutes.
-Expected: validation 1.805 bits per byte, test 1.760, in 3 min 24 s (seed 0).
+Expected: validation 1.815 bits per byte (0.009 standard deviation over 3 seeds), in 3 min 24 s.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 Source: as configs/pydocs_gpt_char.py; the model: Zaremba et al. 2014.
 Command: python scripts/train.py --config=configs/pydocs_lstm.py --workdir=runs/pydocs_lstm
 Hardware: 2 CPU cores (AMD EPYC), 5 minutes, as long as configs/pydocs_gpt_char.py.
-Expected: validation 1.888 bits per byte, test 1.815, in 3 min 23 s (seed 0).
+Expected: validation 1.872 bits per byte (0.014 standard deviation over 3 seeds), in 3 min 23 s.
 """
 
 from ml_collections import ConfigDict
