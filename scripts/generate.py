@@ -24,9 +24,10 @@ from absl import flags
 import zoo
 from zoo import cli, huge_pages
 from zoo.beam import beam_search
-from zoo.generate import TextStream, generate
+from zoo.generate import generate
 from zoo.models.gpt2 import decodable
 from zoo.runs import open_run
+from zoo.text_stream import TextStream
 from zoo.translate import reader
 from zoo.types import PyTree
 

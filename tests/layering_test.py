@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOP = {'catalog', 'experiment', 'preview', 'runs', 'cli'}  # for scripts and zoo/__init__.py alone
 # With a module that they are given: below the top, above what is shared.
-DECODING = {'generate', 'beam', 'sampling', 'translate'}
+DECODING = {'generate', 'text_stream', 'beam', 'sampling', 'translate'}
 MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
 SIBLINGS = {'objectives', 'training', 'data', 'models', 'optim', 'previews'}
 LAYERS = {'', 'interop'} | TOP | MEASURING | SIBLINGS | DECODING
@@ -106,7 +106,9 @@ def test_there_are_no_cycles():
   list(graphlib.TopologicalSorter(IMPORTS).static_order())
 
 
-SHARED_BY_MODELS = {f'zoo.models.{name}' for name in ('layers', 'attention', 'recurrent')}
+SHARED_BY_MODELS = {
+  f'zoo.models.{name}' for name in ('layers', 'attention', 'cudnn', 'recurrent', 'rnn')
+}
 
 
 def test_models_share_their_layers_and_nothing_else():

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.models.lstm import GRU, LSTM, RNNClassifier, Stack
+from zoo.models.lstm import GRU, LSTM
+from zoo.models.rnn import Stack
+from zoo.models.rnn_classifier import RNNClassifier
 
 KEY = jax.random.key(0)
 TOKENS = jax.random.randint(jax.random.key(1), (3, 7), 1, 11)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
-from zoo.models import recurrent
+from zoo.models import cudnn, recurrent
 from zoo.models.recurrent import CELLS, first_carry, run_layer, scan_cell
 
 T, B, D, H = 6, 3, 5, 4
@@ -224,7 +224,7 @@ def test_bfloat16_keeps_the_cell_in_float32(kind):
 
 def test_packing_for_cudnn_is_what_jax_unpacks():
   params, _, _ = layer('lstm')
-  flat = recurrent.pack_cudnn(params)
+  flat = cudnn.pack(params)
   assert flat.size == rnn.get_num_params_in_lstm(D, H, 1, False)
   W_ih, W_hh, b_ih, b_hh = rnn.unpack_lstm_weights(flat, D, H, 1, False)
   np.testing.assert_array_equal(W_ih[0], params['input_kernel'].T)
@@ -243,7 +243,7 @@ def test_the_cudnn_path_agrees_where_jax_stands_in_for_cudnn(monkeypatch, revers
   params, x, carry = layer('lstm')
   for stop in (None, jnp.array([6, 3, 0])):
     with jax.numpy_rank_promotion('allow'):
-      found = recurrent.cudnn_lstm(params, x, carry, reverse, stop)
+      found = cudnn.run_lstm(params, x, carry, reverse, stop)
     expected = run('lstm', params, x, carry, reverse=reverse, stop=stop)
     chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 

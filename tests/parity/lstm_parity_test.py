@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.models.lstm import Stack
+from zoo.models.rnn import Stack
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'torch_rnn.npz'
 T, B, D, H, LAYERS = 9, 4, 5, 6, 2

@@ -4,8 +4,9 @@ from zoo.models import bert, gpt2, transformer
 from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
 from zoo.models.gpt2 import GPT2
-from zoo.models.lstm import GRU, LSTM, RNNClassifier
+from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
+from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
 
 __all__ = [
