@@ -66,12 +66,14 @@ def main(argv: list[str]) -> int:
       kind = 'a translation' if translates else 'a continuation'
       raise ValueError(f'--{name} means nothing for {kind}')
 
-  for i, prompt in enumerate(prompts):
-    if tokenizer.unk_id is not None and tokenizer.unk_id in tokenizer.encode(prompt):
+  encoded = [tokenizer.encode(prompt) for prompt in prompts]
+  for i, tokens in enumerate(encoded):
+    if tokenizer.unk_id is not None and tokenizer.unk_id in tokens:
       warnings.warn(f'prompt {i} holds characters that the tokenizer does not know', stacklevel=1)
 
   clock = Clock()
-  found, count = (translate if translates else continue_)(module, params, tokenizer, prompts)
+  respond = translate if translates else continue_
+  found, count = respond(module, params, tokenizer, prompts, encoded)
   seconds, compiling = clock.read()
   speed = count / (seconds - compiling)
   if FLAGS.json:
@@ -129,7 +131,7 @@ def load(workdir: str | None, source: str | None, step: str) -> tuple[Any, PyTre
 
 
 def continue_(
-  module: nn.Module, params: PyTree, tokenizer: Any, prompts: list[str]
+  module: nn.Module, params: PyTree, tokenizer: Any, prompts: list[str], encoded: list[list[int]]
 ) -> tuple[list[dict[str, Any]], int]:
   """Continues prompts; a single continuation is printed as it comes.
 
@@ -144,7 +146,7 @@ def continue_(
   found = generate(
     module,
     params,
-    [tokenizer.encode(prompt) for prompt in prompts],
+    encoded,
     max_new_tokens=FLAGS.max_new_tokens,
     temperature=FLAGS.temperature,
     top_k=FLAGS.top_k,
@@ -165,7 +167,7 @@ def continue_(
 
 
 def translate(
-  module: Any, params: PyTree, tokenizer: Any, prompts: list[str]
+  module: Any, params: PyTree, tokenizer: Any, prompts: list[str], encoded: list[list[int]]
 ) -> tuple[list[dict[str, Any]], int]:
   """Translates sources by beam search.
 
@@ -173,7 +175,7 @@ def translate(
     For each source {'prompt', 'outputs': [{'text', 'tokens', 'score'}]}, of which there is one but
     in JSON; and how many tokens the best have.
   """
-  sources = [[*tokenizer.encode(prompt), module.eos_id] for prompt in prompts]
+  sources = [[*tokens, module.eos_id] for tokens in encoded]
   for i, tokens in enumerate(sources):
     if len(tokens) > module.max_length:
       raise ValueError(

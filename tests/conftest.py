@@ -25,7 +25,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
 def pytest_configure(config):
-  """Keeps compiled programs: between workers, and for the next session, which takes a third."""
+  """Keeps compiled programs: between workers, and for the next session."""
   jax.config.update('jax_compilation_cache_dir', str(config.cache.mkdir('jax')))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -29,8 +29,8 @@ def model_of(lines, vocab_size):
   return model.getvalue()
 
 
-@pytest.fixture(scope='module')
-def tokenizer():
+def marian_tokenizer():
+  """A small one, as Marian's are made: a model for each language, a vocabulary of both."""
   models = {side: model_of(lines, 60) for side, lines in WORDS.items()}
   pieces = set()
   for model in models.values():
@@ -39,6 +39,11 @@ def tokenizer():
   names = ['</s>', '<unk>', *sorted(pieces), FRENCH, '<pad>']  # as Marian orders them
   vocabulary = {name: i for i, name in enumerate(names)}
   return sentencepieces.MarianTokenizer(models['source'], models['target'], vocabulary)
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+  return marian_tokenizer()
 
 
 def test_ids_are_those_of_the_vocabulary_not_of_the_pieces(tokenizer):

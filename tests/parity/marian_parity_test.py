@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.data.sentencepieces_test import FRENCH, WORDS, tokenizer  # noqa: F401 - a fixture
+from tests.data.sentencepieces_test import FRENCH, WORDS, marian_tokenizer
 from zoo.interop import marian
 from zoo.interop.tensors import read_json, read_tensors, write_tensors
 from zoo.models.transformer import Transformer
@@ -190,7 +190,8 @@ def test_what_transformers_saves_we_load(sizes, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
-def test_the_tokenizer_gives_the_same_ids_and_the_same_text(tokenizer, tmp_path):  # noqa: F811
+def test_the_tokenizer_gives_the_same_ids_and_the_same_text(tmp_path):
+  tokenizer = marian_tokenizer()
   tokenizer.save(tmp_path)
   reference = transformers.MarianTokenizer(
     *(str(tmp_path / name) for name in ('source.spm', 'target.spm', 'vocab.json'))

@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from zoo.models.cells import CELLS, Carry
 from zoo.models.layers import compute_dtype, output_init
-from zoo.models.recurrent import CELLS, Carry, first_carry, run_layer
+from zoo.models.recurrent import first_carry, run_layer
 from zoo.names import unknown
 from zoo.types import Array
 

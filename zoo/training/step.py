@@ -44,7 +44,7 @@ def make_train_step(
   Of a loss, gradients or updates that are not finite `scalars['nonfinite']` tells
   `describe_nonfinite`: look at it before saving anything. Nothing is held back unless asked for,
   since all gradients have to be known, and kept, before any is used then: twice the temporaries,
-  and 1.2 times as long a step for GPT-2 124M on a CPU (1 x 256 tokens, bfloat16).
+  and 1.15 times as long a step for GPT-2 124M on a CPU (1 x 256 tokens, bfloat16).
 
   Args:
     objective: what to learn.
