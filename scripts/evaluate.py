@@ -16,8 +16,8 @@ import jax
 from absl import flags
 
 from zoo import cli, huge_pages
+from zoo.judge import make_judges
 from zoo.runs import Run, open_run
-from zoo.training import make_evaluate
 from zoo.translate import judge, reader, translate
 
 FLAGS = flags.FLAGS
@@ -38,12 +38,8 @@ def main(argv: list[str]) -> int:
   experiment, state = opened.experiment, opened.state
   if beam_sizes and experiment.task != 'seq2seq':
     raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
-  figures = {
-    split: make_evaluate(experiment.objective, one_pass, experiment.parallel, opened.program.state)(
-      state
-    )
-    for split, one_pass in experiment.dataset.evaluation.items()
-  }
+  judges = make_judges(experiment, opened.program.state)
+  figures = {split: judge_of_split(state) for split, judge_of_split in judges.items()}
   for beam_size in beam_sizes:
     for split, found in by_beam_search(opened, beam_size).items():
       figures[split] |= {f'{name}_beam_{beam_size}': value for name, value in found.items()}

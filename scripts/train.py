@@ -18,11 +18,12 @@ from absl import flags
 
 from zoo import cli, huge_pages, provenance
 from zoo.experiment import Experiment, complete_config, make_experiment
+from zoo.judge import make_judges
 from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate, set_learning_rate
 from zoo.preview import make_preview
 from zoo.runs import initialize, keep, kept
-from zoo.training import build, make_evaluate, run, rundir
+from zoo.training import build, run, rundir
 from zoo.training.checkpoint import Checkpoints
 from zoo.training.curves import draw_curves
 from zoo.training.interrupt import EXIT_INTERRUPTED, Interrupt
@@ -86,10 +87,7 @@ def train(
     settings.steps_per_call,
     skip_nonfinite=settings.on_nonfinite == 'skip',
   )
-  judges = {
-    split: make_evaluate(experiment.objective, one_pass, parallel, program.state)
-    for split, one_pass in dataset.evaluation.items()
-  }
+  judges = make_judges(experiment, program.state)
   preview = make_preview(experiment, program.state)
   checkpoints = Checkpoints(
     workdir / 'checkpoints',

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOP = {'catalog', 'experiment', 'preview', 'runs', 'cli'}  # for scripts and zoo/__init__.py alone
+# For scripts and zoo/__init__.py alone.
+TOP = {'catalog', 'experiment', 'judge', 'preview', 'runs', 'cli'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'generate', 'text_stream', 'beam', 'sampling', 'translate'}
 MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
@@ -107,7 +108,7 @@ def test_there_are_no_cycles():
 
 
 SHARED_BY_MODELS = {
-  f'zoo.models.{name}' for name in ('layers', 'attention', 'cudnn', 'recurrent', 'rnn')
+  f'zoo.models.{name}' for name in ('layers', 'attention', 'cells', 'cudnn', 'recurrent', 'rnn')
 }
 
 

@@ -159,8 +159,10 @@ def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]
   """Loads the data of a config for an objective, and checks that they fit."""
   load = LOADERS[options.pop('loader')]
   shard = (jax.process_index(), jax.process_count())
-  offered = {**common, 'kind': TEXT_KINDS[objective], 'shard': shard}
+  offered = {**common, 'kind': TEXT_KINDS.get(objective), 'shard': shard}
   taken = inspect.signature(load).parameters
+  if 'kind' in taken and objective not in TEXT_KINDS:
+    raise ValueError(f'{objective} learns nothing from text; {", ".join(TEXT_KINDS)} do')
   dataset = load(**options, **{name: value for name, value in offered.items() if name in taken})
   for name, p in inspect.signature(OBJECTIVES[objective]).parameters.items():
     needed = p.kind is p.KEYWORD_ONLY and p.default is p.empty

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.data import arrays, normalize
+from zoo.data import arrays, normalize, subset
 from zoo.names import unknown
 from zoo.types import Batch, Source
 
@@ -51,6 +51,9 @@ def load_dataset(
   train: str = 'train',
   validation: str = '',
   test: str = 'test',
+  classes: tuple[int, ...] = (),
+  labels_per_class: int = 0,
+  draw: int = 0,
   image_size: tuple[int, ...] = (),
   channels: int = 3,
   batch_size: int = 128,
@@ -71,6 +74,9 @@ def load_dataset(
     train: split to train on, in TFDS syntax: 'train[:90%]'.
     validation: split to choose by; none if empty.
     test: split for the final figures; none if empty.
+    classes: labels to keep, in all splits; they become 0, 1, ... in this order. () keeps all.
+    labels_per_class: how many examples of each class to train on; 0 for all.
+    draw: which ones these are.
     image_size: (height, width) that pictures are fitted to: folders need it.
     channels: of pictures from a folder: 3 for colour, 1 for grey.
     batch_size: examples in a training batch, over all devices of this process.
@@ -106,9 +112,13 @@ def load_dataset(
   }
   if 'train' not in records:
     raise ValueError('config.data.train names no split')
-  num_classes = records['train'].num_classes
-  if num_classes is None:
+  if records['train'].num_classes is None:
     raise ValueError(f'{name} has no class labels, which classification needs')
+  if classes:
+    records = {kind: subset.of_classes(r, classes) for kind, r in records.items()}
+  if labels_per_class:
+    records['train'] = subset.few(records['train'], labels_per_class, draw)
+  num_classes = records['train'].num_classes
   first = records['train'][0]
   input_key = 'image' if 'image' in first else 'features'
 
