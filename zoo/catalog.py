@@ -11,8 +11,9 @@ import numpy as np
 
 from zoo import models, objectives
 from zoo.config import options_of
-from zoo.data import augment, mixing, randaugment
+from zoo.data import augment, mixing, randaugment, views
 from zoo.data.dataset import load_dataset
+from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
 from zoo.names import unknown
 from zoo.types import Objective
@@ -121,12 +122,17 @@ MODELS = {
 
 OBJECTIVES = {
   'classification': objectives.classification,
+  'fixmatch': objectives.fixmatch,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
   'seq2seq': objectives.seq2seq,
 }
 
-LOADERS = {'examples': load_dataset, 'text': load_text}
+LOADERS = {
+  'examples': load_dataset,
+  'semi_supervised': load_semi_supervised,
+  'text': load_text,
+}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {
@@ -147,6 +153,9 @@ AUGMENTATIONS = {
   'cutmix': mixing.cutmix,
 }
 MIXING = ('mixup', 'cutmix')
+
+# What makes the views that an objective compares; its arguments are options of the data section.
+VIEWS = {'fixmatch': views.weak_and_strong}
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (

@@ -22,11 +22,13 @@ from zoo.catalog import (
   MODELS,
   OBJECTIVES,
   TEXT_KINDS,
+  VIEWS,
   create_model,
 )
 from zoo.config import complete, options_of
 from zoo.data import augment
 from zoo.data.dataset import Dataset
+from zoo.data.joint import of_parts
 from zoo.names import unknown
 from zoo.optim import make_optimizer
 from zoo.training import Parallel, parallelize
@@ -34,6 +36,7 @@ from zoo.training.settings import TrainSettings
 from zoo.types import Objective
 
 SECTIONS = ('model', 'objective', 'data', 'optimizer', 'train')
+AUGMENTED = ('augment', 'strong')  # options of data that hold augmentations by name
 
 
 class Experiment(NamedTuple):
@@ -89,15 +92,16 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     'objective': by_name | wrappers | options_of(objective, given=GIVEN),
     'data': {'loader': (str, '')}
     | options_of(loader, given=('kind', 'statistics', 'trained', 'workers', 'shard'))
-    | {'augment': (Mapping, {})},
+    | dict.fromkeys(AUGMENTED, (Mapping, {})),
     'optimizer': options_of(make_optimizer, given=('total_steps',)),
     'train': options_of(TrainSettings),
   }
   sections['model'] = {**entry.options, **sections['model']}
-  sections['data']['augment'] = {
-    name: complete(f'data.augment.{name}', values, options_of(augmentation(name), given=GIVEN))
-    for name, values in sections['data'].get('augment', {}).items()
-  }
+  for key in AUGMENTED:
+    sections['data'][key] = {
+      name: complete(f'data.{key}.{name}', values, options_of(augmentation(name), given=GIVEN))
+      for name, values in sections['data'].get(key, {}).items()
+    }
   return config_dict.ConfigDict({s: complete(s, sections[s], options[s]) for s in SECTIONS})
 
 
@@ -141,7 +145,7 @@ def make_experiment(
   # What is cheap to check comes before data is read.
   tx = make_optimizer(**optimizer, total_steps=settings.steps)
   parallel = parallelize(settings.parallel, devices)
-  augmentations = data.pop('augment')
+  augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}
   dataset = open_data(data, objective['name'], kept | {'workers': settings.workers})
   for source in (dataset.train, *dataset.evaluation.values()):
@@ -174,30 +178,49 @@ def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]
 def make_objective(
   module: nn.Module,
   options: dict[str, Any],
-  augmentations: Mapping[str, dict[str, Any]],
+  augmentations: Mapping[str, Mapping[str, dict[str, Any]]],
   dataset: Dataset,
   given: Mapping[str, Any],
 ) -> Objective:
   """The objective of a config with its wrappers: scale, augment, standardise, penalise, average."""
-  make = OBJECTIVES[options.pop('name')]
+  task = options.pop('name')
+  make = OBJECTIVES[task]
   penalty = {name: options.pop(name) for name in options_of(objectives.with_penalty)}
   ema_decay, ema_warmup = options.pop('ema_decay'), options.pop('ema_warmup')
   lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
-  objective = objectives.with_transform(objective, dataset.standardize)
-  if augmentations:
-    mixes = {'num_classes': given['num_classes']}  # labels as well, which become distributions
-    steps = [
-      factory(**augmentations[name], **(mixes if name in MIXING else {}))
-      for name, factory in AUGMENTATIONS.items()
-      if name in augmentations
-    ]
-    objective = objectives.with_augmentation(objective, augment.chain(*steps))
-  objective = objectives.with_transform(objective, dataset.scale)
+  objective = objectives.with_transform(objective, of_parts(dataset.standardize))
+  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
+  view = VIEWS.get(task)
+  needed = inspect.signature(view).parameters if view else ('augment',)
+  if augmentations['strong'] and 'strong' not in needed:
+    raise ValueError(f'{task} compares no views: config.data.strong has no use')
+  if view:
+    objective = objectives.with_views(objective, view(**{key: chains[key] for key in needed}))
+  elif augmentations['augment']:
+    objective = objectives.with_augmentation(objective, chains['augment'])
+  objective = objectives.with_transform(objective, of_parts(dataset.scale))
   if lora['rank']:
     objective = objectives.with_lora(objective, **lora)
   if any(penalty.values()):
     objective = objectives.with_penalty(objective, **penalty)
   return objectives.with_ema(objective, ema_decay, warmup=ema_warmup) if ema_decay else objective
+
+
+def chained(
+  augmentations: Mapping[str, dict[str, Any]], given: Mapping[str, Any]
+) -> augment.Augmentation:
+  """Augmentations by name, one after the other in the order of the catalog."""
+  return augment.chain(
+    *(
+      factory(
+        **augmentations[name],
+        # Labels are mixed as well: they become distributions.
+        **({'num_classes': given['num_classes']} if name in MIXING else {}),
+      )
+      for name, factory in AUGMENTATIONS.items()
+      if name in augmentations
+    )
+  )

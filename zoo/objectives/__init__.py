@@ -1,13 +1,21 @@
 """What to learn. An objective is given its Linen module and imports none; wrappers compose."""
 
 from zoo.objectives.classification import classification
+from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
 from zoo.objectives.seq2seq import seq2seq
-from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, with_transform
+from zoo.objectives.wrappers import (
+  with_augmentation,
+  with_ema,
+  with_penalty,
+  with_transform,
+  with_views,
+)
 
 __all__ = [
   'classification',
+  'fixmatch',
   'language_model',
   'masked_lm',
   'seq2seq',
@@ -16,4 +24,5 @@ __all__ = [
   'with_lora',
   'with_penalty',
   'with_transform',
+  'with_views',
 ]
