@@ -122,6 +122,8 @@ MODELS = {
 
 OBJECTIVES = {
   'classification': objectives.classification,
+  'contrastive': objectives.contrastive,
+  'distillation': objectives.distillation,
   'fixmatch': objectives.fixmatch,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
@@ -155,11 +157,13 @@ AUGMENTATIONS = {
 MIXING = ('mixup', 'cutmix')
 
 # What makes the views that an objective compares; its arguments are options of the data section.
-VIEWS = {'fixmatch': views.weak_and_strong}
+VIEWS = {'contrastive': views.two, 'fixmatch': views.weak_and_strong}
+# Objectives that learn features: their modules are asked for these instead of logits.
+OF_FEATURES = ('contrastive',)
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
-  *('module', 'axis_name', 'input_key', 'num_classes'),
+  *('module', 'teacher', 'axis_name', 'input_key', 'num_classes'),
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

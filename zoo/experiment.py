@@ -6,6 +6,7 @@ arguments, and a config section is checked against their signatures (`zoo/config
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ from zoo.catalog import (
   MIXING,
   MODELS,
   OBJECTIVES,
+  OF_FEATURES,
   TEXT_KINDS,
   VIEWS,
   create_model,
@@ -31,7 +33,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.joint import of_parts
 from zoo.names import unknown
 from zoo.optim import make_optimizer
-from zoo.training import Parallel, parallelize
+from zoo.training import Parallel, parallelize, rundir
 from zoo.training.settings import TrainSettings
 from zoo.types import Objective
 
@@ -151,12 +153,28 @@ def make_experiment(
   for source in (dataset.train, *dataset.evaluation.values()):
     parallel.split(source.spec)  # refuses a batch that does not divide
 
-  given = {**dataset.given, 'axis_name': parallel.axis_name}
-  fields = options_of(MODELS[model['name']].module)
-  module = create_model(**model, **{name: value for name, value in given.items() if name in fields})
   task = objective['name']
+  given = {**dataset.given, 'axis_name': parallel.axis_name}
+  if settings.teacher:
+    if 'teacher' not in inspect.signature(OBJECTIVES[task]).parameters:
+      raise ValueError(f'{task} has no teacher: config.train.teacher has no use')
+    given['teacher'] = teacher_of(settings.teacher, given)
+  module = make_module(model, given | ({'num_classes': 0} if task in OF_FEATURES else {}))
   full = make_objective(module, objective, augmentations, dataset, given)
   return Experiment(module, full, tx, dataset, parallel, settings, task)
+
+
+def make_module(options: Mapping[str, Any], given: Mapping[str, Any]) -> nn.Module:
+  """The module of a model section, with what data and devices say of its other fields."""
+  fields = options_of(MODELS[options['name']].module)
+  return create_model(**options, **{name: value for name, value in given.items() if name in fields})
+
+
+def teacher_of(workdir: str, given: Mapping[str, Any]) -> nn.Module:
+  """The module of a run, for the data at hand. `runs.teach` fetches its weights."""
+  if not (Path(workdir) / 'config.json').exists():
+    raise ValueError(f'config.train.teacher: {workdir!r} holds no run')
+  return make_module(complete_config(rundir.read_config(workdir)).to_dict()['model'], given)
 
 
 def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]) -> Dataset:

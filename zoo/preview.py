@@ -82,7 +82,13 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
   return preview
 
 
-PREVIEWS = {'classification': of_classes, 'language_model': of_text, 'seq2seq': of_pairs}
+PREVIEWS = {
+  'classification': of_classes,
+  'distillation': of_classes,
+  'fixmatch': of_classes,
+  'language_model': of_text,
+  'seq2seq': of_pairs,
+}
 
 
 def first_rows(source: Source, key: str, count: int) -> np.ndarray:

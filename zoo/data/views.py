@@ -28,3 +28,13 @@ def weak_and_strong(augment: Augmentation, strong: Augmentation) -> Augmentation
     }
 
   return apply
+
+
+def two(augment: Augmentation) -> Augmentation:
+  """Of a batch makes {'first', 'second'}: the same examples, augmented twice."""
+
+  def apply(key: Array, batch: Batch) -> Batch:
+    keys = jax.random.split(key)
+    return {'first': augment(keys[0], batch), 'second': augment(keys[1], batch)}
+
+  return apply

@@ -1,6 +1,8 @@
 """What to learn. An objective is given its Linen module and imports none; wrappers compose."""
 
 from zoo.objectives.classification import classification
+from zoo.objectives.contrastive import contrastive
+from zoo.objectives.distillation import distillation
 from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
@@ -15,6 +17,8 @@ from zoo.objectives.wrappers import (
 
 __all__ = [
   'classification',
+  'contrastive',
+  'distillation',
   'fixmatch',
   'language_model',
   'masked_lm',
