@@ -107,7 +107,7 @@ def contrastive(
 
   def evaluate(params: PyTree, extras: PyTree, batch: Batch, key: Array) -> ViewMetrics:
     del key
-    features = module.apply(variables(params, extras), pairs(batch), train=False)
+    features = featurize(params, extras, pairs(batch))
     weights = batch['first'].get('weight', jnp.ones(len(features) // 2))
     losses, matches = compared(params, features, weights)
     counts = jnp.concatenate([weights, weights]) > 0
@@ -118,8 +118,12 @@ def contrastive(
     )
 
   def predict(params: PyTree, extras: PyTree, batch: Batch) -> Array:
-    inputs = read_input(batch, input_key)
-    return module.apply(variables(params, extras), inputs, train=False).astype(jnp.float32)
+    return featurize(params, extras, read_input(batch, input_key))
+
+  def featurize(params: PyTree, extras: PyTree, inputs: Array) -> Array:
+    features = module.apply(variables(params, extras), inputs, train=False)
+    assert isinstance(features, Array)
+    return features.astype(jnp.float32)
 
   def variables(params: PyTree, extras: PyTree) -> PyTree:
     return {'params': params['backbone'], **extras}
