@@ -57,6 +57,8 @@ def read(path, tmp_path, monkeypatch) -> Any:
     config = get_config(str(folder))
   config: Any = complete_config(config.to_dict())
   config.data.batch_size = config.data.eval_batch_size = BATCH
+  if 'unlabeled_ratio' in config.data:
+    config.data.unlabeled_ratio = 1
   if config.train.teacher:  # of which the config says all that is needed to take steps
     named = path.with_name(f'{Path(config.train.teacher).name}.py')
     config.train.teacher = str(tmp_path)
