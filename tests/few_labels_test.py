@@ -169,6 +169,10 @@ def test_features_are_judged_by_probes_and_transferred_without_the_projection():
   assert set(figures) == {'loss', 'matches', 'linear_probe', 'knn'}
   assert 0.4 < figures['linear_probe'] < 1  # random features of 100 digits tell something
 
+  streamed = experiment.dataset._replace(train=experiment.dataset.train._replace(on_device=False))
+  with pytest.raises(ValueError, match=r'probes of features need config\.data\.on_device=True'):
+    make_judges(experiment._replace(dataset=streamed), program.state)
+
   weights = jax.device_get(experiment.objective.variables(state.params, state.extras)['params'])
   classifier = experiment_of('digits_fixmatch', 'jit').module
   image = np.zeros((1, 8, 8, 1), np.float32)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tests import fake_data
+from tests.training import toy
 from zoo.data import arrays, dataset, joint, semi, views
 
 
@@ -28,6 +29,17 @@ def test_a_joint_source_draws_what_its_parts_draw():
   assert sorted(seen['b']) == sorted([1, 2, 3] * 14)
   keys = [jax.random.key_data(state[name]['key']).tolist() for name in parts]
   assert keys[0] != keys[1]
+
+
+def test_sources_on_the_host_are_joined_too():
+  examples = {'x': np.arange(6, dtype=np.float32), 'label': np.arange(6, dtype=np.int32)}
+  source = joint.join({'a': toy.host_source(examples, 2), 'b': toy.host_source(examples, 3)})
+  assert not source.on_device
+  state = source.init(jax.random.key(0))
+  for _ in range(2):
+    state, batch = source.next(state, None, source.data)
+  assert batch['a']['x'].tolist() == [2, 3] and batch['b']['x'].tolist() == [3, 4, 5]
+  assert {name: int(part['index']) for name, part in state.items()} == {'a': 2, 'b': 2}
 
 
 def test_sources_that_cannot_be_joined():

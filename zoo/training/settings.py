@@ -13,7 +13,8 @@ class TrainSettings:
     init_from: the weights to start from: a folder of published ones, a name on the Hugging Face
       hub, or the directory of an earlier run; random ones if empty.
     init_ignore: patterns of parameters that start at random all the same, such as a new head.
-    teacher: the directory of a run whose model teaches this one; for distillation.
+    teacher: the directory of a run whose model teaches this one; for distillation. The weights are
+      copied at the start, but whatever opens this run later reads the config there.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes the gradients of their
