@@ -28,6 +28,7 @@ SHARED = {
     'paths',
     'losses',
     'metrics',
+    'detection',
     'config',
     'provenance',
     'schedules',

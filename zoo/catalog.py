@@ -12,6 +12,7 @@ import numpy as np
 from zoo import models, objectives
 from zoo.config import options_of
 from zoo.data import augment, mixing, randaugment
+from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
 from zoo.data.text import load_text
 from zoo.names import unknown
@@ -105,6 +106,12 @@ MODELS = {
     image(784),
     'Rumelhart et al. 1986, Learning Representations by Back-Propagating Errors',
   ),
+  'mlp_autoencoder': Entry(
+    models.MLPAutoencoder,
+    'anomaly',
+    image(784),
+    'Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks',
+  ),
   'rnn_classifier': Entry(
     models.RNNClassifier,
     'classification',
@@ -120,13 +127,14 @@ MODELS = {
 }
 
 OBJECTIVES = {
+  'anomaly': objectives.anomaly,
   'classification': objectives.classification,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
   'seq2seq': objectives.seq2seq,
 }
 
-LOADERS = {'examples': load_dataset, 'text': load_text}
+LOADERS = {'anomaly': load_anomalies, 'examples': load_dataset, 'text': load_text}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {

@@ -7,8 +7,10 @@ features. They are computed on the host from what the model says of all examples
 
 from collections.abc import Callable
 
+from zoo import detection
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
+from zoo.training.predict import make_predict
 from zoo.types import PyTree, Source, TrainState
 
 Judge = Callable[[TrainState], dict[str, float]]
@@ -37,5 +39,30 @@ def judge(experiment: Experiment, split: str, source: Source, placement: PyTree)
   return lambda state: sums(state) | whole(state)
 
 
+def of_anomalies(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
+  """How well scores rank anomalies above the rest; and, by a threshold chosen on validation, call.
+
+  The threshold is a quantile of the scores of normal validation examples, see `zoo/detection.py`.
+  """
+  sources = experiment.dataset.evaluation | {split: source}
+  parallel, predicts = experiment.parallel, {}
+  for name in {split, 'validation'} & set(sources):
+    predicts[name] = make_predict(experiment.objective, sources[name], parallel, placement)
+
+  def figures(state: TrainState) -> dict[str, float]:
+    scored = {name: predict(state) for name, predict in predicts.items()}
+    examples, scores = scored[split]
+    found = detection.ranking(examples['label'], scores)
+    if 'validation' in scored:
+      chosen_by, of_validation = scored['validation']
+      threshold = detection.threshold_of(of_validation[chosen_by['label'] == 0])
+      found |= detection.decisions(examples['label'], scores, threshold)
+    return found
+
+  return figures
+
+
 # By objective: (experiment, split, source, placement) -> Judge, whose figures are added.
-OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {}
+OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {
+  'anomaly': of_anomalies,
+}

@@ -1,5 +1,6 @@
 """What to learn. An objective is given its Linen module and imports none; wrappers compose."""
 
+from zoo.objectives.anomaly import anomaly
 from zoo.objectives.classification import classification
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
@@ -7,6 +8,7 @@ from zoo.objectives.seq2seq import seq2seq
 from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, with_transform
 
 __all__ = [
+  'anomaly',
   'classification',
   'language_model',
   'masked_lm',
