@@ -22,7 +22,7 @@ from zoo.judge import make_judges
 from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate, set_learning_rate
 from zoo.preview import make_preview
-from zoo.runs import initialize, keep, kept
+from zoo.runs import initialize, keep, kept, teach
 from zoo.training import build, run, rundir
 from zoo.training.checkpoint import Checkpoints
 from zoo.training.curves import draw_curves
@@ -103,6 +103,8 @@ def train(
       state, source_state = program.init(jax.random.key(settings.seed))
       if settings.init_from:
         state = initialize(experiment, program, state)
+      if settings.teacher:
+        state = teach(experiment, program, state)
     else:
       step, state, source_state, past = restored
       source_state = program.place_source(source_state)

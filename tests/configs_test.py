@@ -3,6 +3,7 @@
 import ast
 import math
 import runpy
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from tests import fake_data
 from tests.scripts import command
 from zoo.data import dataset, tfds
 from zoo.experiment import complete_config, make_experiment
-from zoo.training import build, init_state, run
+from zoo.training import build, init_state, run, rundir
 
 CONFIGS = sorted((command.ROOT / 'configs').glob('*.py'))
 # What the real ones hold; records are made up, since the real ones need a network.
@@ -56,6 +57,10 @@ def read(path, tmp_path, monkeypatch) -> Any:
     config = get_config(str(folder))
   config: Any = complete_config(config.to_dict())
   config.data.batch_size = config.data.eval_batch_size = BATCH
+  if config.train.teacher:  # of which the config says all that is needed to take steps
+    named = path.with_name(f'{Path(config.train.teacher).name}.py')
+    config.train.teacher = str(tmp_path)
+    rundir.write_config(tmp_path, runpy.run_path(str(named))['get_config']().to_dict())
   if config.data.name in PUBLIC:
     shape, num_classes = PUBLIC[config.data.name]
     records = fake_data.make_records(shape, num_classes)

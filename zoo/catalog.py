@@ -11,9 +11,10 @@ import numpy as np
 
 from zoo import models, objectives
 from zoo.config import options_of
-from zoo.data import augment, mixing, randaugment
+from zoo.data import augment, mixing, randaugment, views
 from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
+from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
 from zoo.names import unknown
 from zoo.types import Objective
@@ -129,12 +130,20 @@ MODELS = {
 OBJECTIVES = {
   'anomaly': objectives.anomaly,
   'classification': objectives.classification,
+  'contrastive': objectives.contrastive,
+  'distillation': objectives.distillation,
+  'fixmatch': objectives.fixmatch,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
   'seq2seq': objectives.seq2seq,
 }
 
-LOADERS = {'anomaly': load_anomalies, 'examples': load_dataset, 'text': load_text}
+LOADERS = {
+  'anomaly': load_anomalies,
+  'examples': load_dataset,
+  'semi_supervised': load_semi_supervised,
+  'text': load_text,
+}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {
@@ -156,9 +165,14 @@ AUGMENTATIONS = {
 }
 MIXING = ('mixup', 'cutmix')
 
+# What makes the views that an objective compares; its arguments are options of the data section.
+VIEWS = {'contrastive': views.two, 'fixmatch': views.weak_and_strong}
+# Objectives that learn features: their modules are asked for these instead of logits.
+OF_FEATURES = ('contrastive',)
+
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
-  *('module', 'axis_name', 'input_key', 'num_classes'),
+  *('module', 'teacher', 'axis_name', 'input_key', 'num_classes'),
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

@@ -6,6 +6,7 @@ arguments, and a config section is checked against their signatures (`zoo/config
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -21,19 +22,23 @@ from zoo.catalog import (
   MIXING,
   MODELS,
   OBJECTIVES,
+  OF_FEATURES,
   TEXT_KINDS,
+  VIEWS,
   create_model,
 )
 from zoo.config import complete, options_of
 from zoo.data import augment
 from zoo.data.dataset import Dataset
+from zoo.data.joint import of_parts
 from zoo.names import unknown
 from zoo.optim import make_optimizer
-from zoo.training import Parallel, parallelize
+from zoo.training import Parallel, parallelize, rundir
 from zoo.training.settings import TrainSettings
 from zoo.types import Objective
 
 SECTIONS = ('model', 'objective', 'data', 'optimizer', 'train')
+AUGMENTED = ('augment', 'strong')  # options of data that hold augmentations by name
 
 
 class Experiment(NamedTuple):
@@ -89,15 +94,16 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     'objective': by_name | wrappers | options_of(objective, given=GIVEN),
     'data': {'loader': (str, '')}
     | options_of(loader, given=('kind', 'statistics', 'trained', 'workers', 'shard'))
-    | {'augment': (Mapping, {})},
+    | dict.fromkeys(AUGMENTED, (Mapping, {})),
     'optimizer': options_of(make_optimizer, given=('total_steps',)),
     'train': options_of(TrainSettings),
   }
   sections['model'] = {**entry.options, **sections['model']}
-  sections['data']['augment'] = {
-    name: complete(f'data.augment.{name}', values, options_of(augmentation(name), given=GIVEN))
-    for name, values in sections['data'].get('augment', {}).items()
-  }
+  for key in AUGMENTED:
+    sections['data'][key] = {
+      name: complete(f'data.{key}.{name}', values, options_of(augmentation(name), given=GIVEN))
+      for name, values in sections['data'].get(key, {}).items()
+    }
   return config_dict.ConfigDict({s: complete(s, sections[s], options[s]) for s in SECTIONS})
 
 
@@ -141,18 +147,34 @@ def make_experiment(
   # What is cheap to check comes before data is read.
   tx = make_optimizer(**optimizer, total_steps=settings.steps)
   parallel = parallelize(settings.parallel, devices)
-  augmentations = data.pop('augment')
+  augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}
   dataset = open_data(data, objective['name'], kept | {'workers': settings.workers})
   for source in (dataset.train, *dataset.evaluation.values()):
     parallel.split(source.spec)  # refuses a batch that does not divide
 
-  given = {**dataset.given, 'axis_name': parallel.axis_name}
-  fields = options_of(MODELS[model['name']].module)
-  module = create_model(**model, **{name: value for name, value in given.items() if name in fields})
   task = objective['name']
+  given = {**dataset.given, 'axis_name': parallel.axis_name}
+  if settings.teacher:
+    if 'teacher' not in inspect.signature(OBJECTIVES[task]).parameters:
+      raise ValueError(f'{task} has no teacher: config.train.teacher has no use')
+    given['teacher'] = teacher_of(settings.teacher, given)
+  module = make_module(model, given | ({'num_classes': 0} if task in OF_FEATURES else {}))
   full = make_objective(module, objective, augmentations, dataset, given)
   return Experiment(module, full, tx, dataset, parallel, settings, task)
+
+
+def make_module(options: Mapping[str, Any], given: Mapping[str, Any]) -> nn.Module:
+  """The module of a model section, with what data and devices say of its other fields."""
+  fields = options_of(MODELS[options['name']].module)
+  return create_model(**options, **{name: value for name, value in given.items() if name in fields})
+
+
+def teacher_of(workdir: str, given: Mapping[str, Any]) -> nn.Module:
+  """The module of a run, for the data at hand. `runs.teach` fetches its weights."""
+  if not (Path(workdir) / 'config.json').exists():
+    raise ValueError(f'config.train.teacher: {workdir!r} holds no run')
+  return make_module(complete_config(rundir.read_config(workdir)).to_dict()['model'], given)
 
 
 def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]) -> Dataset:
@@ -174,30 +196,49 @@ def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]
 def make_objective(
   module: nn.Module,
   options: dict[str, Any],
-  augmentations: Mapping[str, dict[str, Any]],
+  augmentations: Mapping[str, Mapping[str, dict[str, Any]]],
   dataset: Dataset,
   given: Mapping[str, Any],
 ) -> Objective:
   """The objective of a config with its wrappers: scale, augment, standardise, penalise, average."""
-  make = OBJECTIVES[options.pop('name')]
+  task = options.pop('name')
+  make = OBJECTIVES[task]
   penalty = {name: options.pop(name) for name in options_of(objectives.with_penalty)}
   ema_decay, ema_warmup = options.pop('ema_decay'), options.pop('ema_warmup')
   lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
-  objective = objectives.with_transform(objective, dataset.standardize)
-  if augmentations:
-    mixes = {'num_classes': given['num_classes']}  # labels as well, which become distributions
-    steps = [
-      factory(**augmentations[name], **(mixes if name in MIXING else {}))
-      for name, factory in AUGMENTATIONS.items()
-      if name in augmentations
-    ]
-    objective = objectives.with_augmentation(objective, augment.chain(*steps))
-  objective = objectives.with_transform(objective, dataset.scale)
+  objective = objectives.with_transform(objective, of_parts(dataset.standardize))
+  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
+  view = VIEWS.get(task)
+  needed = inspect.signature(view).parameters if view else ('augment',)
+  if augmentations['strong'] and 'strong' not in needed:
+    raise ValueError(f'{task} compares no views: config.data.strong has no use')
+  if view:
+    objective = objectives.with_views(objective, view(**{key: chains[key] for key in needed}))
+  elif augmentations['augment']:
+    objective = objectives.with_augmentation(objective, chains['augment'])
+  objective = objectives.with_transform(objective, of_parts(dataset.scale))
   if lora['rank']:
     objective = objectives.with_lora(objective, **lora)
   if any(penalty.values()):
     objective = objectives.with_penalty(objective, **penalty)
   return objectives.with_ema(objective, ema_decay, warmup=ema_warmup) if ema_decay else objective
+
+
+def chained(
+  augmentations: Mapping[str, dict[str, Any]], given: Mapping[str, Any]
+) -> augment.Augmentation:
+  """Augmentations by name, one after the other in the order of the catalog."""
+  return augment.chain(
+    *(
+      factory(
+        **augmentations[name],
+        # Labels are mixed as well: they become distributions.
+        **({'num_classes': given['num_classes']} if name in MIXING else {}),
+      )
+      for name, factory in AUGMENTATIONS.items()
+      if name in augmentations
+    )
+  )

@@ -7,7 +7,11 @@ features. They are computed on the host from what the model says of all examples
 
 from collections.abc import Callable
 
+import jax
+import numpy as np
+
 from zoo import detection
+from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
 from zoo.training.predict import make_predict
@@ -62,7 +66,58 @@ def of_anomalies(experiment: Experiment, split: str, source: Source, placement: 
   return figures
 
 
+def of_features(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
+  """What a linear classifier and the nearest neighbours make of features of the training split.
+
+  Raises:
+    ValueError: training data that is streamed from the host.
+  """
+  del split
+  train = experiment.dataset.train
+  if not train.on_device:
+    raise ValueError('probes of features need config.data.on_device=True')
+  known = arrays.one_pass(train.data, jax.tree.leaves(source.spec)[0].shape[0])
+  predict_known, predict_new = (
+    make_predict(experiment.objective, s, experiment.parallel, placement) for s in (known, source)
+  )
+
+  def whole(state: TrainState) -> dict[str, float]:
+    (known, of_known), (new, of_new) = predict_known(state), predict_new(state)
+    return probe(of_known, known['label'], of_new, new['label'])
+
+  return whole
+
+
+def probe(
+  features: np.ndarray, labels: np.ndarray, new_features: np.ndarray, new_labels: np.ndarray
+) -> dict[str, float]:
+  """How well features tell classes apart: accuracies of two simple classifiers on new examples.
+
+  Args:
+    features: float [N, D], to learn from.
+    labels: integer [N].
+    new_features: float [M, D], to be judged by.
+    new_labels: integer [M].
+
+  Returns:
+    'linear_probe', of logistic regression on standardised features with scikit-learn's default
+    penalty, and 'knn', of the 5 neighbours that are nearest by cosine.
+  """
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.neighbors import KNeighborsClassifier
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+
+  linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+  nearest = KNeighborsClassifier(5, metric='cosine')
+  return {
+    name: float(model.fit(features, labels).score(new_features, new_labels))
+    for name, model in (('linear_probe', linear), ('knn', nearest))
+  }
+
+
 # By objective: (experiment, split, source, placement) -> Judge, whose figures are added.
 OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {
   'anomaly': of_anomalies,
+  'contrastive': of_features,
 }

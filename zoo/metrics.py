@@ -9,7 +9,10 @@ import numpy as np
 
 from zoo.types import Array
 
-SHARES = ('accuracy', 'top5_accuracy', 'precision', 'recall', 'f1', 'exact_match')
+SHARES = (
+  *('accuracy', 'top5_accuracy', 'precision', 'recall', 'f1', 'exact_match'),
+  *('linear_probe', 'knn', 'matches'),
+)
 
 
 # google-metrax 0.2.4 has precision, recall and F-beta for two classes only, no confusion matrix.

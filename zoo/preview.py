@@ -96,6 +96,8 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
 PREVIEWS = {
   'anomaly': of_anomalies,
   'classification': of_classes,
+  'distillation': of_classes,
+  'fixmatch': of_classes,
   'language_model': of_text,
   'seq2seq': of_pairs,
 }

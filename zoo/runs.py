@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import config_dict
 
 from zoo.data import normalize, tokenizers
@@ -120,16 +121,58 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
   return state.replace(params=placed[0], extras=placed[1])
 
 
+def teach(experiment: Experiment, program: Program, state: TrainState) -> TrainState:
+  """Puts the variables of the run that `train.teacher` names into the extras of a fresh state.
+
+  They replace the leaf 'teacher', however deep wrappers have put it. What the run is best with is
+  taken: its average, if it has one, at its best checkpoint, if it has one.
+
+  Args:
+    experiment: whose objective keeps a teacher.
+    program: of the run.
+    state: from `program.init`.
+
+  Raises:
+    ValueError: no such run, one whose model does not fit, or one whose inputs were standardised
+      otherwise; one line.
+  """
+  workdir = experiment.settings.teacher
+  run = best_of(Path(workdir))
+  mine, its = experiment.dataset.statistics, run.experiment.dataset.statistics
+  same = (mine is None) == (its is None)
+  if mine and its:
+    same = all(np.allclose(mine[k], its[k], rtol=1e-3) for k in mine)
+  if not same:
+    raise ValueError(f'train.teacher={workdir} has learnt from inputs standardised otherwise')
+  loaded = jax.device_get(run.variables)
+
+  def replaced(tree: PyTree) -> PyTree:
+    if not isinstance(tree, dict):
+      return tree
+    return {
+      name: match_params(x, loaded) if name == 'teacher' else replaced(x)
+      for name, x in tree.items()
+    }
+
+  extras = replaced(jax.device_get(state.extras))
+  return state.replace(extras=experiment.parallel.put(extras, program.state.extras))
+
+
 def weights_of(source: str) -> tuple[PyTree, Any]:
   """Parameters and tokenizer (or None) of an earlier run, or of a model that was published."""
   folder = Path(source)
   if not (folder / 'checkpoints').is_dir():
     return load_pretrained(source)[1:]
-  try:
-    run = open_run(folder, 'best')
-  except ValueError:
-    run = open_run(folder)
+  run = best_of(folder)
   return jax.device_get(run.variables['params']), run.experiment.dataset.tokenizer
+
+
+def best_of(workdir: Path) -> Run:
+  """A run at its best checkpoint, or at its last if there is no best."""
+  try:
+    return open_run(workdir, 'best')
+  except ValueError:
+    return open_run(workdir)
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int | None:

@@ -2,14 +2,26 @@
 
 from zoo.objectives.anomaly import anomaly
 from zoo.objectives.classification import classification
+from zoo.objectives.contrastive import contrastive
+from zoo.objectives.distillation import distillation
+from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
 from zoo.objectives.seq2seq import seq2seq
-from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, with_transform
+from zoo.objectives.wrappers import (
+  with_augmentation,
+  with_ema,
+  with_penalty,
+  with_transform,
+  with_views,
+)
 
 __all__ = [
   'anomaly',
   'classification',
+  'contrastive',
+  'distillation',
+  'fixmatch',
   'language_model',
   'masked_lm',
   'seq2seq',
@@ -18,4 +30,5 @@ __all__ = [
   'with_lora',
   'with_penalty',
   'with_transform',
+  'with_views',
 ]

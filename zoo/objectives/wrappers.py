@@ -1,4 +1,4 @@
-"""Objectives made of objectives: with_transform, with_augmentation, with_ema, with_penalty.
+"""Objectives made of objectives: with_transform, with_augmentation, with_views, with_ema and more.
 
 They compose as functions do. Of two that change the batch, the outermost does so first:
 `with_transform(with_augmentation(objective, flip), scale)` scales, then flips.
@@ -52,6 +52,21 @@ def with_augmentation(objective: Objective, fn: Callable[[Array, Batch], Batch])
     return objective.loss(params, extras, fn(augment_key, batch), loss_key)
 
   return objective._replace(loss=loss)
+
+
+def with_views(objective: Objective, fn: Callable[[Array, Batch], Batch]) -> Objective:
+  """Applies fn to the batches of the loss and of evaluation, for objectives that compare views.
+
+  Args:
+    objective: what to learn from the views. Its init and predict see batches as they are.
+    fn: (key, batch) -> batch of views, jittable.
+  """
+
+  def evaluate(params: PyTree, extras: PyTree, batch: Batch, key: Array) -> Metrics:
+    view_key, key = jax.random.split(key)
+    return objective.evaluate(params, extras, fn(view_key, batch), key)
+
+  return with_augmentation(objective, fn)._replace(evaluate=evaluate)
 
 
 def with_ema(objective: Objective, decay: float, *, warmup: bool = False) -> Objective:

@@ -1,0 +1,36 @@
+"""digits_cnn with 4 labels per class: what 40 labels alone are worth, beside digits_fixmatch.
+
+Source: the supervised baseline of Sohn et al. 2020, FixMatch.
+Command: python scripts/train.py --config=configs/digits_few.py --workdir=runs/digits_few
+Hardware: 2 CPU cores (AMD EPYC).
+Expected: not run.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
+      'objective': {'name': 'classification', 'label_smoothing': 0.1},
+      'data': {
+        'name': 'digits',
+        'train': 'train[:85%]',
+        'validation': 'train[85%:]',
+        'test': 'test',
+        'labels_per_class': 4,
+        'batch_size': 32,
+        'eval_batch_size': 128,
+        'augment': {'random_affine': {'degrees': 10.0, 'translate': 0.1}},
+      },
+      'optimizer': {
+        'name': 'adamw',
+        'learning_rate': 3e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 50,
+        'weight_decay': 0.01,
+      },
+      'train': {'steps': 1000, 'log_every': 50, 'eval_every': 200, 'checkpoint_every': 200},
+    }
+  )

@@ -1,0 +1,42 @@
+"""FixMatch on scikit-learn's digits: 4 labels per class, the rest of the training split without.
+
+Source: Sohn et al. 2020, FixMatch, algorithm 1.
+Command: python scripts/train.py --config=configs/digits_fixmatch.py --workdir=runs/digits_fixmatch
+Hardware: 2 CPU cores (AMD EPYC).
+Expected: not run.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
+      'objective': {'name': 'fixmatch', 'threshold': 0.95, 'ema_decay': 0.99},
+      'data': {
+        'loader': 'semi_supervised',
+        'name': 'digits',
+        'train': 'train[:85%]',
+        'validation': 'train[85%:]',
+        'test': 'test',
+        'labels_per_class': 4,
+        'batch_size': 32,
+        'unlabeled_ratio': 4,
+        'eval_batch_size': 128,
+        'augment': {'random_affine': {'degrees': 10.0, 'translate': 0.1}},
+        'strong': {
+          'random_affine': {'degrees': 25.0, 'translate': 0.15, 'shear': 15.0, 'scale': (0.8, 1.2)},
+          'cutout': {'size': 3},
+        },
+      },
+      'optimizer': {
+        'name': 'adamw',
+        'learning_rate': 3e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 50,
+        'weight_decay': 0.01,
+      },
+      'train': {'steps': 1500, 'log_every': 50, 'eval_every': 250, 'checkpoint_every': 250},
+    }
+  )
