@@ -29,6 +29,7 @@ SHARED = {
     'losses',
     'metrics',
     'detection',
+    'partitions',
     'config',
     'provenance',
     'schedules',

@@ -130,6 +130,7 @@ MODELS = {
 OBJECTIVES = {
   'anomaly': objectives.anomaly,
   'classification': objectives.classification,
+  'clustering': objectives.clustering,
   'contrastive': objectives.contrastive,
   'distillation': objectives.distillation,
   'fixmatch': objectives.fixmatch,
@@ -166,7 +167,11 @@ AUGMENTATIONS = {
 MIXING = ('mixup', 'cutmix')
 
 # What makes the views that an objective compares; its arguments are options of the data section.
-VIEWS = {'contrastive': views.two, 'fixmatch': views.weak_and_strong}
+VIEWS = {
+  'clustering': views.original_and_copy,
+  'contrastive': views.two,
+  'fixmatch': views.weak_and_strong,
+}
 # Objectives that learn features: their modules are asked for these instead of logits.
 OF_FEATURES = ('contrastive',)
 

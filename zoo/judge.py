@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from zoo import detection
+from zoo import detection, partitions
 from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
@@ -62,6 +62,18 @@ def of_anomalies(experiment: Experiment, split: str, source: Source, placement: 
       threshold = detection.threshold_of(of_validation[chosen_by['label'] == 0])
       found |= detection.decisions(examples['label'], scores, threshold)
     return found
+
+  return figures
+
+
+def of_clusters(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
+  """How well clusters agree with the classes, of which learning knew nothing."""
+  del split
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def figures(state: TrainState) -> dict[str, float]:
+    examples, logits = predict(state)
+    return partitions.agreement(examples['label'], logits.argmax(-1))
 
   return figures
 
@@ -119,5 +131,6 @@ def probe(
 # By objective: (experiment, split, source, placement) -> Judge, whose figures are added.
 OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {
   'anomaly': of_anomalies,
+  'clustering': of_clusters,
   'contrastive': of_features,
 }

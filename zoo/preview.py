@@ -8,7 +8,7 @@ import numpy as np
 from zoo.experiment import Experiment
 from zoo.generate import generate
 from zoo.models.gpt2 import decodable
-from zoo.previews import anomaly, classification, text
+from zoo.previews import anomaly, classification, clustering, text
 from zoo.training.predict import make_predict
 from zoo.translate import reader
 from zoo.types import PyTree, Source, TrainState
@@ -58,6 +58,17 @@ def of_anomalies(experiment: Experiment, source: Source, placement: PyTree) -> P
   return preview
 
 
+def of_clusters(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Examples of every cluster."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, logits = predict(state)
+    return {**clustering.preview(examples['label'], logits, images=examples.get('image'))}
+
+  return preview
+
+
 def of_text(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
   """Continuations of the beginnings of sequences."""
   del placement
@@ -96,6 +107,7 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
 PREVIEWS = {
   'anomaly': of_anomalies,
   'classification': of_classes,
+  'clustering': of_clusters,
   'distillation': of_classes,
   'fixmatch': of_classes,
   'language_model': of_text,

@@ -2,6 +2,7 @@
 
 from zoo.objectives.anomaly import anomaly
 from zoo.objectives.classification import classification
+from zoo.objectives.clustering import clustering
 from zoo.objectives.contrastive import contrastive
 from zoo.objectives.distillation import distillation
 from zoo.objectives.fixmatch import fixmatch
@@ -19,6 +20,7 @@ from zoo.objectives.wrappers import (
 __all__ = [
   'anomaly',
   'classification',
+  'clustering',
   'contrastive',
   'distillation',
   'fixmatch',
