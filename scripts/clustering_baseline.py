@@ -12,6 +12,7 @@ References:
 
 import json
 import statistics
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
     for seed in range(FLAGS.seeds)
   ]
   if FLAGS.json:
-    print(json.dumps({'data': config.data.name, 'kmeans': runs}))
+    print(json.dumps({'data': config.to_dict()['data']['name'], 'kmeans': runs}))
     return 0
   for figure in runs[0]:
     values = [run[figure] for run in runs]
@@ -56,8 +57,9 @@ def kmeans(
   """How well the clusters of test vectors [M, D] agree with their classes [M]."""
   from sklearn.cluster import KMeans
 
-  model = KMeans(num_clusters, n_init=10, random_state=seed).fit(train)
-  return partitions.agreement(labels, model.predict(test))
+  starts: Any = 10
+  model = KMeans(num_clusters, n_init=starts, random_state=seed).fit(train)
+  return partitions.agreement(labels, np.asarray(model.predict(test)))
 
 
 if __name__ == '__main__':

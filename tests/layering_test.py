@@ -33,6 +33,8 @@ SHARED = {
     'config',
     'provenance',
     'schedules',
+    'sparsity',
+    'slimming',
     'platform',
     'huge_pages',
   ),
