@@ -3,8 +3,9 @@
   python scripts/results.py            writes the table
   python scripts/results.py --check    exits with 1 if the table is not what the files say
 
-A row is a config: results/CONFIG/seed*.json are the `summary.json` files of its runs. A config that
-nobody ran has a row that says so.
+A row is a config: results/CONFIG/seed*.json are the `summary.json` files of its runs. Of a config
+with an argument, results/CONFIG/digit3_seed0.json and so on, the runs of a seed count as one: their
+mean. A config that nobody ran has a row that says so.
 """
 
 import json
@@ -68,11 +69,11 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     ValueError: a file without its provenance.
   """
   runs = []
-  for path in sorted(folder.glob('seed*.json')):
+  for path in sorted(folder.glob('*seed*.json')):
     run = json.loads(path.read_text())
     if not run.get('provenance', {}).get('git_commit'):
       raise ValueError(f'{path} does not say which commit it was measured at')
-    runs.append(run)
+    runs.append(run | {'seed': int(path.stem.rpartition('seed')[2])})
   return runs
 
 
@@ -81,8 +82,11 @@ def make_row(name: str, runs: list[dict[str, Any]]) -> str:
   if not runs:
     return f'| `{name}` | | not run | | | | | |\n'
   figure = runs[0].get('best', 'accuracy')
-  values = [run['metrics']['test'][figure] for run in runs]
-  spread = f' ± {show(figure, statistics.stdev(values))}' if len(runs) > 1 else ''
+  of_seeds: dict[int, list[float]] = {}
+  for run in runs:
+    of_seeds.setdefault(run['seed'], []).append(run['metrics']['test'][figure])
+  values = [statistics.mean(of_seed) for of_seed in of_seeds.values()]
+  spread = f' ± {show(figure, statistics.stdev(values))}' if len(values) > 1 else ''
   seconds = statistics.mean(run['seconds'] for run in runs)
   origin = runs[0]['provenance']
   platform = origin['platform']
@@ -92,7 +96,7 @@ def make_row(name: str, runs: list[dict[str, Any]]) -> str:
   versions = ', '.join(f'{k} {origin["versions"][k]}' for k in ('jax', 'flax'))
   commits = ', '.join(sorted({run['provenance']['git_commit'][:8] for run in runs}))
   shown = f'{figure.replace("_", " ")} {show(figure, statistics.mean(values))}{spread}'
-  cells = [f'`{name}`', f'{runs[0]["parameters"]:,}', shown, str(len(runs))]
+  cells = [f'`{name}`', f'{runs[0]["parameters"]:,}', shown, str(len(values))]
   cells += [f'{seconds:.0f} s', device, versions, commits]
   return f'| {" | ".join(cells)} |\n'
 

@@ -57,6 +57,20 @@ def test_a_row_is_the_mean_and_spread_of_its_runs_or_says_not_run(results, tmp_p
   ]
 
 
+def test_the_runs_of_one_seed_count_as_their_mean(results, tmp_path):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / 'a.py').touch()
+  (tmp_path / 'results' / 'a').mkdir(parents=True)
+  origin = {'platform': 'cpu', 'cpu': 'a cpu', 'cpu_cores': 2, 'git_commit': 'abcdef0123456'}
+  origin['versions'] = {'jax': '1', 'flax': '2'}
+  for name, auroc in (('x_seed0', 0.5), ('y_seed0', 0.7), ('x_seed1', 0.7), ('y_seed1', 0.9)):
+    run = {'best': 'auroc', 'metrics': {'test': {'auroc': auroc}}, 'parameters': 9, 'seconds': 1}
+    path = tmp_path / 'results' / 'a' / f'{name}.json'
+    path.write_text(json.dumps(run | {'provenance': origin}))
+  row = results['make_table'](tmp_path / 'configs', tmp_path / 'results').splitlines()[2]
+  assert '| auroc 0.7000 ± 0.1414 | 2 |' in row
+
+
 def test_a_result_without_its_provenance_is_refused(results, tmp_path):
   (tmp_path / 'seed0.json').write_text('{"metrics": {}}')
   with pytest.raises(ValueError, match=r'seed0\.json does not say which commit'):

@@ -12,6 +12,7 @@ import numpy as np
 from zoo import models, objectives
 from zoo.config import options_of
 from zoo.data import augment, mixing, randaugment, views
+from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
 from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
@@ -106,6 +107,12 @@ MODELS = {
     image(784),
     'Rumelhart et al. 1986, Learning Representations by Back-Propagating Errors',
   ),
+  'mlp_autoencoder': Entry(
+    models.MLPAutoencoder,
+    'anomaly',
+    image(784),
+    'Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks',
+  ),
   'rnn_classifier': Entry(
     models.RNNClassifier,
     'classification',
@@ -121,7 +128,9 @@ MODELS = {
 }
 
 OBJECTIVES = {
+  'anomaly': objectives.anomaly,
   'classification': objectives.classification,
+  'clustering': objectives.clustering,
   'contrastive': objectives.contrastive,
   'distillation': objectives.distillation,
   'fixmatch': objectives.fixmatch,
@@ -131,6 +140,7 @@ OBJECTIVES = {
 }
 
 LOADERS = {
+  'anomaly': load_anomalies,
   'examples': load_dataset,
   'semi_supervised': load_semi_supervised,
   'text': load_text,
@@ -157,7 +167,11 @@ AUGMENTATIONS = {
 MIXING = ('mixup', 'cutmix')
 
 # What makes the views that an objective compares; its arguments are options of the data section.
-VIEWS = {'contrastive': views.two, 'fixmatch': views.weak_and_strong}
+VIEWS = {
+  'clustering': views.original_and_copy,
+  'contrastive': views.two,
+  'fixmatch': views.weak_and_strong,
+}
 # Objectives that learn features: their modules are asked for these instead of logits.
 OF_FEATURES = ('contrastive',)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from zoo import detection, partitions
 from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
@@ -40,6 +41,41 @@ def judge(experiment: Experiment, split: str, source: Source, placement: PyTree)
     return sums
   whole = make(experiment, split, source, placement)
   return lambda state: sums(state) | whole(state)
+
+
+def of_anomalies(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
+  """How well scores rank anomalies above the rest; and, by a threshold chosen on validation, call.
+
+  The threshold is a quantile of the scores of normal validation examples, see `zoo/detection.py`.
+  """
+  sources = experiment.dataset.evaluation | {split: source}
+  parallel, predicts = experiment.parallel, {}
+  for name in {split, 'validation'} & set(sources):
+    predicts[name] = make_predict(experiment.objective, sources[name], parallel, placement)
+
+  def figures(state: TrainState) -> dict[str, float]:
+    scored = {name: predict(state) for name, predict in predicts.items()}
+    examples, scores = scored[split]
+    found = detection.ranking(examples['label'], scores)
+    if 'validation' in scored:
+      chosen_by, of_validation = scored['validation']
+      threshold = detection.threshold_of(of_validation[chosen_by['label'] == 0])
+      found |= detection.decisions(examples['label'], scores, threshold)
+    return found
+
+  return figures
+
+
+def of_clusters(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
+  """How well clusters agree with the classes, of which learning knew nothing."""
+  del split
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def figures(state: TrainState) -> dict[str, float]:
+    examples, logits = predict(state)
+    return partitions.agreement(examples['label'], logits.argmax(-1))
+
+  return figures
 
 
 def of_features(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
@@ -94,5 +130,7 @@ def probe(
 
 # By objective: (experiment, split, source, placement) -> Judge, whose figures are added.
 OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {
+  'anomaly': of_anomalies,
+  'clustering': of_clusters,
   'contrastive': of_features,
 }

@@ -1,7 +1,8 @@
 """How to update: plain keyword arguments -> one optax transformation.
 
-The chain, from the outside in: frozen parameters are set apart; gradients are accumulated; clipped;
-each group's optimiser and weight decay; and the learning rate times its schedule, once for all.
+The chain, from the outside in: frozen parameters are set apart; the smallest weights pruned;
+gradients are accumulated; clipped; each group's optimiser and weight decay; and the learning rate
+times its schedule, once for all.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from zoo.schedules import learning_rate as learning_rate
 from zoo.schedules import make_schedule, scale_by_learning_rate
 from zoo.schedules import scheduled_learning_rate as scheduled_learning_rate
 from zoo.schedules import set_learning_rate as set_learning_rate
+from zoo.sparsity import prune_by_magnitude
 from zoo.types import PyTree
 
 
@@ -98,6 +100,11 @@ def make_optimizer(
   accumulate: int = 1,
   freeze: tuple = (),
   groups: tuple = (),
+  sparsity: float = 0.0,
+  sparsity_begin: int = 0,
+  sparsity_end: int = 0,
+  sparsity_every: int = 10,
+  sparsity_patterns: tuple = ('.*kernel',),
 ) -> optax.GradientTransformationExtraArgs:
   """Returns the transformation that the arguments describe.
 
@@ -137,6 +144,13 @@ def make_optimizer(
       with these options (a dict) in place of the above: name, weight_decay, momentum, nesterov, b1,
       b2, eps, learning_rate_multiplier (1). With a name, the others are that optimiser's defaults,
       but for the weight decay.
+    sparsity: the share of weights that is zero at the end, see `sparsity.prune_by_magnitude`, as
+      for the four that follow; 0 is off. An average of parameters (`objective.ema_decay`) is not
+      sparse.
+    sparsity_begin: training step from which on weights are pruned.
+    sparsity_end: training step from which on the masks stay; 0 for three quarters of all steps.
+    sparsity_every: training steps between two changes of the masks.
+    sparsity_patterns: regular expressions over whole paths: what is pruned.
 
   Raises:
     ValueError: an unknown name, a hyper-parameter that the optimiser has not, a number out of its
@@ -189,6 +203,17 @@ def make_optimizer(
   )
   if accumulate > 1:
     tx = optax.MultiSteps(tx, accumulate).gradient_transformation()
+  if sparsity:
+    if not sparsity_end and total_steps is None:
+      raise ValueError('sparsity needs sparsity_end or total_steps')
+    pruned = prune_by_magnitude(
+      sparsity,
+      begin=sparsity_begin,
+      end=sparsity_end or 3 * (total_steps or 0) // 4,
+      every=sparsity_every,
+      patterns=sparsity_patterns,
+    )
+    tx = optax.chain(tx, pruned)
   if freeze:
     tx = optax.partition(
       {'trained': tx, 'frozen': optax.set_to_zero()}, lambda tree: paths.map_named(frozen, tree)

@@ -8,7 +8,7 @@ import numpy as np
 from zoo.experiment import Experiment
 from zoo.generate import generate
 from zoo.models.gpt2 import decodable
-from zoo.previews import classification, text
+from zoo.previews import anomaly, classification, clustering, text
 from zoo.training.predict import make_predict
 from zoo.translate import reader
 from zoo.types import PyTree, Source, TrainState
@@ -43,6 +43,28 @@ def of_classes(experiment: Experiment, source: Source, placement: PyTree) -> Pre
     names = experiment.dataset.class_names
     images = examples.get('image')
     return {**classification.preview(examples['label'], logits, images=images, class_names=names)}
+
+  return preview
+
+
+def of_anomalies(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """How scores are distributed, and the examples that are the most and the least anomalous."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, scores = predict(state)
+    return {**anomaly.preview(examples['label'], scores, images=examples.get('image'))}
+
+  return preview
+
+
+def of_clusters(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Examples of every cluster."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, logits = predict(state)
+    return {**clustering.preview(examples['label'], logits, images=examples.get('image'))}
 
   return preview
 
@@ -83,7 +105,9 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
 
 
 PREVIEWS = {
+  'anomaly': of_anomalies,
   'classification': of_classes,
+  'clustering': of_clusters,
   'distillation': of_classes,
   'fixmatch': of_classes,
   'language_model': of_text,

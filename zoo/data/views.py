@@ -30,6 +30,15 @@ def weak_and_strong(augment: Augmentation, strong: Augmentation) -> Augmentation
   return apply
 
 
+def original_and_copy(augment: Augmentation) -> Augmentation:
+  """Of a batch makes {'first', 'second'}: the examples as they are, and augmented."""
+
+  def apply(key: Array, batch: Batch) -> Batch:
+    return {'first': batch, 'second': augment(key, batch)}
+
+  return apply
+
+
 def two(augment: Augmentation) -> Augmentation:
   """Of a batch makes {'first', 'second'}: the same examples, augmented twice."""
 

@@ -1,6 +1,7 @@
 """Flax Linen modules: pure init and apply, no I/O, no config objects."""
 
 from zoo.models import bert, gpt2, transformer
+from zoo.models.autoencoder import MLPAutoencoder
 from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
 from zoo.models.gpt2 import GPT2
@@ -16,6 +17,7 @@ __all__ = [
   'GRU',
   'LSTM',
   'MLP',
+  'MLPAutoencoder',
   'RNNClassifier',
   'Transformer',
   'bert',

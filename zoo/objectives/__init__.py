@@ -1,6 +1,8 @@
 """What to learn. An objective is given its Linen module and imports none; wrappers compose."""
 
+from zoo.objectives.anomaly import anomaly
 from zoo.objectives.classification import classification
+from zoo.objectives.clustering import clustering
 from zoo.objectives.contrastive import contrastive
 from zoo.objectives.distillation import distillation
 from zoo.objectives.fixmatch import fixmatch
@@ -16,7 +18,9 @@ from zoo.objectives.wrappers import (
 )
 
 __all__ = [
+  'anomaly',
   'classification',
+  'clustering',
   'contrastive',
   'distillation',
   'fixmatch',
