@@ -188,7 +188,10 @@ def make_objective(
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
   objective = objectives.with_transform(objective, dataset.standardize)
   if augmentations:
-    mixes = {'num_classes': given['num_classes']}  # labels as well, which become distributions
+    mixing = next((name for name in MIXING if name in augmentations), None)
+    if mixing and 'num_classes' not in given:
+      raise ValueError(f'{mixing} mixes class labels, and the data have none')
+    mixes = {'num_classes': given.get('num_classes')}  # labels as well, which become distributions
     steps = [
       factory(**augmentations[name], **(mixes if name in MIXING else {}))
       for name, factory in AUGMENTATIONS.items()
