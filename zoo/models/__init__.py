@@ -8,6 +8,7 @@ from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
 from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
+from zoo.models.unet import UNet
 
 __all__ = [
   'BERT',
@@ -18,6 +19,7 @@ __all__ = [
   'MLP',
   'RNNClassifier',
   'Transformer',
+  'UNet',
   'bert',
   'gpt2',
   'transformer',
