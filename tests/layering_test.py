@@ -28,6 +28,7 @@ SHARED = {
     'paths',
     'losses',
     'metrics',
+    'image_quality',
     'config',
     'provenance',
     'schedules',

@@ -117,14 +117,24 @@ MODELS = {
   'transformer_big': Entry(
     models.Transformer, 'seq2seq', pair(256), VASWANI, models.transformer.SIZES['big']
   ),
+  'unet': Entry(
+    models.UNet,
+    'restoration',
+    {'image': ((64, 64, 3), 'float32')},
+    'Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation',
+  ),
 }
 
 OBJECTIVES = {
   'classification': objectives.classification,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
+  'restoration': objectives.restoration,
   'seq2seq': objectives.seq2seq,
 }
+
+# Those that learn pictures as they are: in [0, 1], not standardised.
+OF_SCALED = ('restoration',)
 
 LOADERS = {'examples': load_dataset, 'text': load_text}
 

@@ -21,6 +21,7 @@ from zoo.catalog import (
   MIXING,
   MODELS,
   OBJECTIVES,
+  OF_SCALED,
   TEXT_KINDS,
   create_model,
 )
@@ -163,6 +164,8 @@ def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]
   taken = inspect.signature(load).parameters
   if 'kind' in taken and objective not in TEXT_KINDS:
     raise ValueError(f'{objective} learns nothing from text; {", ".join(TEXT_KINDS)} do')
+  if objective in OF_SCALED and options.get('normalization') != 'scale':
+    raise ValueError(f"{objective} learns pictures as they are: data.normalization must be 'scale'")
   dataset = load(**options, **{name: value for name, value in offered.items() if name in taken})
   for name, p in inspect.signature(OBJECTIVES[objective]).parameters.items():
     needed = p.kind is p.KEYWORD_ONLY and p.default is p.empty

@@ -3,6 +3,7 @@
 from zoo.objectives.classification import classification
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
+from zoo.objectives.restoration import restoration
 from zoo.objectives.seq2seq import seq2seq
 from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, with_transform
 
@@ -10,6 +11,7 @@ __all__ = [
   'classification',
   'language_model',
   'masked_lm',
+  'restoration',
   'seq2seq',
   'with_augmentation',
   'with_ema',
