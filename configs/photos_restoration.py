@@ -2,7 +2,7 @@
 
 Source: scikit-learn's two photographs (danielbuechele, vultilion; CC BY 2.0); Ronneberger et al.
 2015, U-Net; Zhang et al. 2017, Beyond a Gaussian Denoiser, for the noise.
-Command: python scripts/train.py --config=configs/photos_restoration.py:denoise --workdir=runs/photos
+Command: python scripts/train.py --config=configs/photos_restoration.py:denoise --workdir=runs/p
 Expected: not run.
 """
 

@@ -29,6 +29,7 @@ SHARED = {
     'losses',
     'metrics',
     'image_quality',
+    'code_length',
     'config',
     'provenance',
     'schedules',

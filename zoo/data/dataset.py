@@ -24,7 +24,7 @@ class Dataset(NamedTuple):
     train: an endless source.
     evaluation: sources of one pass by split: 'validation' and 'test', those that there are.
     given: what models and objectives are told of the data, by the names of their arguments:
-      num_classes, input_key, vocab_size, pad_id and so on.
+      num_classes, input_key, image_shape, vocab_size, pad_id and so on.
     class_names: of the labels, in their order.
     tokenizer: of text.
     statistics: {mean, std}, float32 [channels or features], to standardise by, or None.
@@ -123,6 +123,8 @@ def load_dataset(
   first = records['train'][0]
   input_key = 'image' if 'image' in first else 'features'
   given: dict[str, Any] = {'input_key': input_key}
+  if input_key == 'image':
+    given['image_shape'] = np.shape(first['image'])
   if labelled:
     given['num_classes'] = records['train'].num_classes
 

@@ -9,6 +9,7 @@ from zoo.models.mlp import MLP
 from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
 from zoo.models.unet import UNet
+from zoo.models.vae import VAE
 
 __all__ = [
   'BERT',
@@ -17,6 +18,7 @@ __all__ = [
   'GRU',
   'LSTM',
   'MLP',
+  'VAE',
   'RNNClassifier',
   'Transformer',
   'UNet',

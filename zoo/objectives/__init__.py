@@ -5,6 +5,7 @@ from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
 from zoo.objectives.restoration import restoration
 from zoo.objectives.seq2seq import seq2seq
+from zoo.objectives.vae import vae
 from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, with_transform
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
   'masked_lm',
   'restoration',
   'seq2seq',
+  'vae',
   'with_augmentation',
   'with_ema',
   'with_lora',
