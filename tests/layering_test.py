@@ -30,6 +30,8 @@ SHARED = {
     'metrics',
     'detection',
     'partitions',
+    'image_quality',
+    'code_length',
     'config',
     'provenance',
     'schedules',

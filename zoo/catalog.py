@@ -60,9 +60,17 @@ def pair(length: int) -> Shapes:
 
 GPT2 = 'Radford et al. 2019, Language Models are Unsupervised Multitask Learners'
 VASWANI = 'Vaswani et al. 2017, Attention Is All You Need'
+KINGMA = 'Kingma and Welling 2014, Auto-Encoding Variational Bayes'
 BERT = 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers'
 
 MODELS = {
+  'autoencoder': Entry(
+    models.VAE,
+    'vae',
+    {'image': ((28, 28, 1), 'float32')},
+    'Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks',
+    {'variational': False},
+  ),
   'bert': Entry(
     models.BERT,
     'masked_lm',
@@ -125,6 +133,13 @@ MODELS = {
   'transformer_big': Entry(
     models.Transformer, 'seq2seq', pair(256), VASWANI, models.transformer.SIZES['big']
   ),
+  'unet': Entry(
+    models.UNet,
+    'restoration',
+    {'image': ((64, 64, 3), 'float32')},
+    'Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation',
+  ),
+  'vae': Entry(models.VAE, 'vae', {'image': ((28, 28, 1), 'float32')}, KINGMA),
 }
 
 OBJECTIVES = {
@@ -136,8 +151,13 @@ OBJECTIVES = {
   'fixmatch': objectives.fixmatch,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
+  'restoration': objectives.restoration,
   'seq2seq': objectives.seq2seq,
+  'vae': objectives.vae,
 }
+
+# Those that learn pictures as they are: in [0, 1], not standardised.
+OF_SCALED = ('restoration', 'vae')
 
 LOADERS = {
   'anomaly': load_anomalies,
@@ -177,7 +197,7 @@ OF_FEATURES = ('contrastive',)
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
-  *('module', 'teacher', 'axis_name', 'input_key', 'num_classes'),
+  *('module', 'teacher', 'axis_name', 'input_key', 'image_shape', 'num_classes'),
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

@@ -23,6 +23,7 @@ from zoo.catalog import (
   MODELS,
   OBJECTIVES,
   OF_FEATURES,
+  OF_SCALED,
   TEXT_KINDS,
   VIEWS,
   create_model,
@@ -185,6 +186,8 @@ def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]
   taken = inspect.signature(load).parameters
   if 'kind' in taken and objective not in TEXT_KINDS:
     raise ValueError(f'{objective} learns nothing from text; {", ".join(TEXT_KINDS)} do')
+  if objective in OF_SCALED and options.get('normalization') != 'scale':
+    raise ValueError(f"{objective} learns pictures as they are: data.normalization must be 'scale'")
   dataset = load(**options, **{name: value for name, value in offered.items() if name in taken})
   for name, p in inspect.signature(OBJECTIVES[objective]).parameters.items():
     needed = p.kind is p.KEYWORD_ONLY and p.default is p.empty
@@ -231,6 +234,9 @@ def chained(
   augmentations: Mapping[str, dict[str, Any]], given: Mapping[str, Any]
 ) -> augment.Augmentation:
   """Augmentations by name, one after the other in the order of the catalog."""
+  mixing = next((name for name in MIXING if name in augmentations), None)
+  if mixing and 'num_classes' not in given:
+    raise ValueError(f'{mixing} mixes class labels, and the data have none')
   return augment.chain(
     *(
       factory(

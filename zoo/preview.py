@@ -1,5 +1,6 @@
 """What a model now does with a few examples it was not trained on, to look at."""
 
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -7,8 +8,10 @@ import numpy as np
 
 from zoo.experiment import Experiment
 from zoo.generate import generate
+from zoo.image_quality import psnr
 from zoo.models.gpt2 import decodable
-from zoo.previews import anomaly, classification, clustering, text
+from zoo.objectives.vae import picture
+from zoo.previews import anomaly, classification, clustering, pictures, text
 from zoo.training.predict import make_predict
 from zoo.translate import reader
 from zoo.types import PyTree, Source, TrainState
@@ -17,6 +20,7 @@ Preview = Callable[[TrainState], dict[str, bytes | str]]
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 3, 32, 160
 PAIRS = 24
+PICTURES = 8
 
 
 def make_preview(experiment: Experiment, state: PyTree) -> Preview:
@@ -104,6 +108,48 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
   return preview
 
 
+def of_restoration(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Pictures, what a corruption left of them, and what was restored; from all over the split."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    examples, outputs = predict(state)
+    clean = examples[experiment.dataset.given['input_key']]
+    chosen = np.linspace(0, len(clean) - 1, min(PICTURES, len(clean))).astype(int)
+    clean = clean[chosen] / (255 if clean.dtype == np.uint8 else 1)
+    left, restored = (outputs[name][chosen] for name in ('corrupted', 'restored'))
+    quality = np.stack([psnr(found, clean) for found in (left, restored)])
+    return {'before_and_after': pictures.before_and_after(clean, left, restored, quality)}
+
+  return preview
+
+
+def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """Pictures above what comes back of them; samples; walks from one picture to the next."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+  module = experiment.module
+  decode = jax.jit(lambda variables, z: module.apply(variables, z, train=False, method='decode'))
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    variables = jax.device_get(experiment.objective.variables(state.params, state.extras))
+    decoded = lambda z: np.asarray(picture(decode(variables, z)))
+    examples, outputs = predict(state)
+    originals = examples[experiment.dataset.given['input_key']]
+    chosen = np.linspace(0, len(originals) - 1, min(2 * PICTURES, len(originals))).astype(int)
+    originals = originals[chosen] / (255 if originals.dtype == np.uint8 else 1)
+    latent, restored = (outputs[name][chosen] for name in ('latent', 'reconstruction'))
+    z = jax.random.normal(jax.random.key(0), (PICTURES, *latent.shape))
+    return {
+      'reconstructions': pictures.grid([list(originals), list(restored)]),
+      'samples': pictures.grid([list(decoded(row)) for row in z]),
+      'latent_walk': pictures.grid(
+        [list(decoded(np.linspace(a, b, len(chosen)))) for a, b in itertools.pairwise(latent)]
+      ),
+    }
+
+  return preview
+
+
 PREVIEWS = {
   'anomaly': of_anomalies,
   'classification': of_classes,
@@ -111,7 +157,9 @@ PREVIEWS = {
   'distillation': of_classes,
   'fixmatch': of_classes,
   'language_model': of_text,
+  'restoration': of_restoration,
   'seq2seq': of_pairs,
+  'vae': of_codes,
 }
 
 

@@ -107,6 +107,19 @@ def test_a_folder_without_images_or_with_one_class_is_named(tmp_path):
   assert 'config.data.image_size' in refuse(data=folder_of(both, image_size=()))
 
 
+@pytest.mark.parametrize(
+  ('options', 'expected'),
+  [
+    ({}, "the data 'photos' have no num_classes, which classification needs"),
+    ({'classes': (0, 1)}, 'photos has no class labels, by which config.data.classes chooses'),
+    ({'labels_per_class': 1}, 'no class labels, by which config.data.labels_per_class chooses'),
+    ({'name': 'photos/65'}, "unknown config of dataset 'photos' '65'; did you mean '64'?"),
+  ],
+)
+def test_pictures_without_labels_have_none_to_learn_or_to_choose_by(options, expected):
+  assert expected in refuse(data={'name': 'photos', **options})
+
+
 @pytest.mark.parametrize('on_device', [True, False])
 def test_a_truncated_jpeg_is_named(tmp_path, on_device):
   from PIL import Image

@@ -24,7 +24,7 @@ class Dataset(NamedTuple):
     train: an endless source.
     evaluation: sources of one pass by split: 'validation' and 'test', those that there are.
     given: what models and objectives are told of the data, by the names of their arguments:
-      num_classes, input_key, vocab_size, pad_id and so on.
+      num_classes, input_key, image_shape, vocab_size, pad_id and so on.
     class_names: of the labels, in their order.
     tokenizer: of text.
     statistics: {mean, std}, float32 [channels or features], to standardise by, or None.
@@ -66,7 +66,7 @@ def load_dataset(
   workers: int = 4,
   shard: tuple[int, int] = (0, 1),
 ) -> Dataset:
-  """Loads a dataset by name.
+  """Loads a dataset by name. Where it has no class labels there is no num_classes in `given`.
 
   Args:
     name: a TFDS name (ours, such as 'digits', need no network) or 'folder:PATH'.
@@ -112,19 +112,26 @@ def load_dataset(
   }
   if 'train' not in records:
     raise ValueError('config.data.train names no split')
-  if records['train'].num_classes is None:
-    raise ValueError(f'{name} has no class labels, which classification needs')
+  labelled = records['train'].num_classes is not None
+  for option, chooses in (('classes', classes), ('labels_per_class', labels_per_class)):
+    if chooses and not labelled:
+      raise ValueError(f'{name} has no class labels, by which config.data.{option} chooses')
   if classes:
     records = {kind: subset.of_classes(r, classes) for kind, r in records.items()}
   if labels_per_class:
     records['train'] = subset.few(records['train'], labels_per_class, draw)
-  num_classes = records['train'].num_classes
   first = records['train'][0]
   input_key = 'image' if 'image' in first else 'features'
+  given: dict[str, Any] = {'input_key': input_key}
+  if input_key == 'image':
+    given['image_shape'] = np.shape(first['image'])
+  if labelled:
+    given['num_classes'] = records['train'].num_classes
 
   from zoo.data import stream  # Grain, only now
 
-  keys, eval_size = (input_key, 'label'), eval_batch_size or batch_size
+  keys = (input_key, 'label') if labelled else (input_key,)
+  eval_size = eval_batch_size or batch_size
   train_data = records['train']
   if on_device:
     held = {kind: stream.collect(r, keys, workers) for kind, r in records.items()}
@@ -149,8 +156,8 @@ def load_dataset(
   return Dataset(
     train=source,
     evaluation=evaluation,
-    given={'num_classes': num_classes, 'input_key': input_key},
-    class_names=tuple(records['train'].class_names),
+    given=given,
+    class_names=tuple(records['train'].class_names) if labelled else (),
     statistics=statistics,
     scale=unchanged if normalization == 'none' else normalize.scale(input_key),
     standardize=normalize.standardize(statistics, input_key) if statistics else unchanged,

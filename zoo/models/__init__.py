@@ -9,6 +9,8 @@ from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
 from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
+from zoo.models.unet import UNet
+from zoo.models.vae import VAE
 
 __all__ = [
   'BERT',
@@ -17,9 +19,11 @@ __all__ = [
   'GRU',
   'LSTM',
   'MLP',
+  'VAE',
   'MLPAutoencoder',
   'RNNClassifier',
   'Transformer',
+  'UNet',
   'bert',
   'gpt2',
   'transformer',

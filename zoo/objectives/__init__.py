@@ -8,7 +8,9 @@ from zoo.objectives.distillation import distillation
 from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
+from zoo.objectives.restoration import restoration
 from zoo.objectives.seq2seq import seq2seq
+from zoo.objectives.vae import vae
 from zoo.objectives.wrappers import (
   with_augmentation,
   with_ema,
@@ -26,7 +28,9 @@ __all__ = [
   'fixmatch',
   'language_model',
   'masked_lm',
+  'restoration',
   'seq2seq',
+  'vae',
   'with_augmentation',
   'with_ema',
   'with_lora',

@@ -1,0 +1,42 @@
+"""A variational autoencoder on scikit-learn's handwritten digits: bits per value of held-out ones.
+
+Source: Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits; Kingma and Welling
+2014, Auto-Encoding Variational Bayes.
+Command: python scripts/train.py --config=configs/digits_vae.py --workdir=runs/digits_vae
+Expected: not run.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'model': {'name': 'vae', 'latent_size': 16, 'widths': (32, 64)},
+      'objective': {'name': 'vae', 'levels': 17, 'ema_decay': 0.99},
+      'data': {
+        'name': 'digits',
+        'train': 'train[:85%]',
+        'validation': 'train[85%:]',
+        'test': 'test',
+        'normalization': 'scale',
+        'batch_size': 64,
+        'augment': {'random_affine': {'degrees': 5.0, 'translate': 0.05}},
+      },
+      'optimizer': {
+        'name': 'adamw',
+        'learning_rate': 2e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 50,
+        'clip_norm': 1.0,
+      },
+      'train': {
+        'steps': 2000,
+        'log_every': 100,
+        'eval_every': 500,
+        'checkpoint_every': 500,
+        'best': 'bits_per_dim',
+        'best_mode': 'min',
+      },
+    }
+  )

@@ -1,0 +1,57 @@
+"""A U-Net that restores photographs: denoise, inpaint, deblur or super.
+
+Source: scikit-learn's two photographs (danielbuechele, vultilion; CC BY 2.0); Ronneberger et al.
+2015, U-Net; Zhang et al. 2017, Beyond a Gaussian Denoiser, for the noise.
+Command: python scripts/train.py --config=configs/photos_restoration.py:denoise --workdir=runs/p
+Expected: not run.
+"""
+
+from ml_collections import ConfigDict
+
+TASKS = {
+  'denoise': {'noise': (25.0,)},
+  'inpaint': {'noise': (), 'holes': 4, 'hole_size': 12},
+  'deblur': {'noise': (2.0,), 'blur': 1.6},
+  'super': {'noise': (), 'factor': 2},
+}
+
+
+def get_config(task: str = 'denoise') -> ConfigDict:
+  if task not in TASKS:
+    raise ValueError(f'{task!r} is no task of photos_restoration; there are: {", ".join(TASKS)}')
+  return ConfigDict(
+    {
+      'model': {
+        'name': 'unet',
+        'widths': (32, 64, 96),
+        'patch_size': 2,
+        'norm': 'none',
+        'residual': True,
+      },
+      'objective': {'name': 'restoration', **TASKS[task], 'ema_decay': 0.995},
+      'data': {
+        'name': 'photos/64',
+        'train': 'train',
+        'validation': 'validation',
+        'test': 'test',
+        'normalization': 'scale',
+        'batch_size': 8,
+        'eval_batch_size': 12,
+        'augment': {'random_flip': {}},
+      },
+      'optimizer': {
+        'name': 'adamw',
+        'learning_rate': 1e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 50,
+        'clip_norm': 1.0,
+      },
+      'train': {
+        'steps': 2000,
+        'log_every': 100,
+        'eval_every': 500,
+        'checkpoint_every': 500,
+        'best': 'psnr',
+      },
+    }
+  )
