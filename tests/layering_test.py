@@ -114,7 +114,8 @@ def test_there_are_no_cycles():
 
 
 SHARED_BY_MODELS = {
-  f'zoo.models.{name}' for name in ('layers', 'attention', 'cells', 'cudnn', 'recurrent', 'rnn')
+  f'zoo.models.{name}'
+  for name in ('layers', 'attention', 'cells', 'conv', 'cudnn', 'recurrent', 'rnn')
 }
 
 

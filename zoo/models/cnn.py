@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from zoo.models.conv import Conv
 from zoo.models.layers import (
   activation,
   compute_dtype,
@@ -91,7 +92,7 @@ class CNN(nn.Module):
 
     for width in self.widths:
       for _ in range(self.convs_per_block):
-        x = nn.Conv(
+        x = Conv(
           width,
           (self.kernel_size, self.kernel_size),
           use_bias=self.norm == 'none',  # a norm has its own, after it takes the mean away

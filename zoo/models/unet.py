@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from zoo.models.conv import Conv
 from zoo.models.layers import (
   activation,
   compute_dtype,
@@ -89,7 +90,7 @@ class UNet(nn.Module):
     inputs, (height, width) = x, x.shape[1:3]
     x = extend(x.astype(dtype), self.patch_size * 2 ** (len(self.widths) - 1))
     x = fold(x, self.patch_size)
-    x = nn.Conv(self.widths[0], (3, 3), kernel_init=output_init, dtype=dtype)(x)
+    x = Conv(self.widths[0], (3, 3), kernel_init=output_init, dtype=dtype)(x)
     skips = []
     for level, channels in enumerate(self.widths):
       if level:
@@ -104,7 +105,7 @@ class UNet(nn.Module):
 
     x = act(normalization(self.norm, self.widths[0], train=train, **options)(x))
     channels = self.patch_size**2 * self.out_channels
-    x = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, dtype=dtype, name='out')(x)
+    x = Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, dtype=dtype, name='out')(x)
     x = unfold(x, self.patch_size)[:, :height, :width].astype(jnp.float32)
     return x + inputs[..., : self.out_channels].astype(jnp.float32) if self.residual else x
 
@@ -131,7 +132,7 @@ class ResidualBlock(nn.Module):
     norm = functools.partial(
       normalization, self.norm, train=train, momentum=self.momentum, axis_name=self.axis_name
     )
-    conv = functools.partial(nn.Conv, self.width, (3, 3), dtype=x.dtype)
+    conv = functools.partial(Conv, self.width, (3, 3), dtype=x.dtype)
     y = conv(kernel_init=hidden_init, use_bias=self.norm != 'batch')(act(norm(x.shape[-1])(x)))
     if time is not None:
       y += nn.Dense(self.width, kernel_init=output_init, dtype=x.dtype)(time)[:, None, None]

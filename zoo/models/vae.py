@@ -7,6 +7,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
+from zoo.models.conv import Conv
 from zoo.models.layers import (
   activation,
   compute_dtype,
@@ -140,7 +141,7 @@ class Decoder(nn.Module):
       if x.shape[1:3] != (height, columns):
         x = x.repeat(2, 1).repeat(2, 2)[:, :height, :columns]
       x = self.block(width)(x, train)
-    x = nn.Conv(C * PER_VALUE, (3, 3), kernel_init=output_init, dtype=x.dtype)(x)
+    x = Conv(C * PER_VALUE, (3, 3), kernel_init=output_init, dtype=x.dtype)(x)
     return x.reshape(-1, H, W, C, PER_VALUE).astype(jnp.float32)
 
 
@@ -163,7 +164,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
-    x = nn.Conv(
+    x = Conv(
       self.width,
       (3, 3),
       (self.stride, self.stride),

@@ -1,0 +1,89 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.models import conv
+
+
+def gradients(module, variables, x, dy):
+  """The result, and the gradients of parameters and input along dy."""
+
+  @jax.jit
+  def call(variables, x):
+    y, vjp = jax.vjp(module.apply, variables, x)
+    return y, vjp(dy(y))
+
+  return call(variables, x)
+
+
+def both(ours, theirs, shape):
+  x = jax.random.normal(jax.random.key(1), shape)
+  variables = theirs.init(jax.random.key(0), x)
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+    jnp.shape, ours.init(jax.random.key(0), x)
+  )
+  dy = lambda y: jax.random.normal(jax.random.key(2), y.shape)
+  found, expected = (gradients(m, variables, x, dy) for m in (ours, theirs))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize('padding', ['SAME', 'VALID', ((1, 2), (0, 1))])
+@pytest.mark.parametrize(('kernel', 'strides'), [((3, 3), 1), ((3, 3), 2), ((4, 2), (2, 1))])
+def test_conv_has_the_gradients_of_flax(kernel, strides, padding):
+  make = lambda **kw: nn.Conv(5, kernel, strides, padding=padding, **kw)
+  both(make(conv_general_dilated=conv.conv), make(), (2, 7, 9, 3))
+
+
+def test_many_channels(monkeypatch):
+  monkeypatch.setattr(conv, 'FEW_CHANNELS', 3)  # and not fewer
+  make = lambda **kw: nn.Conv(5, (3, 2), (2, 1), **kw)
+  both(make(conv_general_dilated=conv.conv), make(), (2, 7, 9, 3))
+
+
+@pytest.mark.parametrize(
+  ('kernel', 'strides'), [((4, 4), (2, 2)), ((3, 3), (2, 1)), ((2, 2), (3, 3)), ((3, 5), (1, 1))]
+)
+def test_transposed_has_the_results_and_gradients_of_flax(kernel, strides):
+  both(conv.ConvTranspose(5, kernel, strides), nn.ConvTranspose(5, kernel, strides), (2, 4, 5, 3))
+
+
+@pytest.mark.parametrize(
+  'options',
+  [{'feature_group_count': 3}, {'kernel_dilation': 2}, {'padding': 'CIRCULAR'}, {'strides': 3}],
+)
+def test_what_is_left_to_xla(options):
+  make = lambda **kw: nn.Conv(6, (3, 3), **options, **kw)
+  both(make(conv_general_dilated=conv.conv), make(), (2, 6, 6, 3))
+
+
+def test_a_gradient_of_a_gradient():
+  """What a gradient penalty takes."""
+  x = jax.random.normal(jax.random.key(1), (2, 5, 5, 2))
+
+  def penalty(module):
+    variables = module.init(jax.random.key(0), x)
+    score = lambda variables, x: jnp.sum(jnp.tanh(module.apply(variables, x)))
+    norm = lambda variables: jnp.sum(jax.grad(score, 1)(variables, x) ** 2)
+    return jax.jit(jax.grad(norm))(variables)
+
+  found = penalty(conv.Conv(3, (3, 3)))
+  expected = penalty(nn.Conv(3, (3, 3)))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_other_platforms_get_the_program_of_flax():
+  """What is lowered for a GPU has as many convolutions, and no products in their place."""
+
+  def lowered(**options):
+    module = nn.Conv(4, (3, 3), **options)
+    x = jnp.ones((2, 6, 6, 3))
+    variables = module.init(jax.random.key(0), x)
+    loss = lambda variables, x: jnp.sum(module.apply(variables, x) ** 2)
+    step = jax.jit(jax.grad(loss, (0, 1)))
+    return jax.export.export(step, platforms=['cuda'])(variables, x).mlir_module()
+
+  ours, theirs = lowered(conv_general_dilated=conv.conv), lowered()
+  for operation in ('stablehlo.convolution', 'stablehlo.dot_general'):
+    assert ours.count(operation) == theirs.count(operation), operation
