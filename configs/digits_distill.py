@@ -32,11 +32,11 @@ def get_config(teacher: str = 'runs/digits_cnn') -> ConfigDict:
         'weight_decay': 0.01,
       },
       'train': {
-        'steps': 2000,
+        'steps': 1500,
         'teacher': teacher,
         'log_every': 50,
-        'eval_every': 400,
-        'checkpoint_every': 400,
+        'eval_every': 500,
+        'checkpoint_every': 500,
       },
     }
   )

@@ -13,7 +13,12 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
-      'objective': {'name': 'fixmatch', 'threshold': 0.95, 'ema_decay': 0.99},
+      'objective': {
+        'name': 'fixmatch',
+        'threshold': 0.9,
+        'alignment_decay': 0.99,
+        'ema_decay': 0.99,
+      },
       'data': {
         'loader': 'semi_supervised',
         'name': 'digits',
@@ -21,13 +26,13 @@ def get_config() -> ConfigDict:
         'validation': 'train[85%:]',
         'test': 'test',
         'labels_per_class': 4,
-        'batch_size': 32,
-        'unlabeled_ratio': 4,
+        'batch_size': 16,
+        'unlabeled_ratio': 6,
         'eval_batch_size': 128,
         'augment': {'random_affine': {'degrees': 10.0, 'translate': 0.1}},
         'strong': {
-          'random_affine': {'degrees': 25.0, 'translate': 0.15, 'shear': 15.0, 'scale': (0.8, 1.2)},
-          'cutout': {'size': 3},
+          'random_affine': {'degrees': 20.0, 'translate': 0.15, 'shear': 10.0, 'scale': (0.8, 1.2)},
+          'cutout': {'size': 2},
         },
       },
       'optimizer': {
@@ -37,6 +42,6 @@ def get_config() -> ConfigDict:
         'warmup_steps': 50,
         'weight_decay': 0.01,
       },
-      'train': {'steps': 1500, 'log_every': 50, 'eval_every': 250, 'checkpoint_every': 250},
+      'train': {'steps': 1000, 'log_every': 50, 'eval_every': 500, 'checkpoint_every': 500},
     }
   )

@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
         'weight_decay': 0.01,
       },
       'train': {
-        'steps': 1000,
+        'steps': 500,
         'log_every': 50,
         'eval_every': 250,
         'checkpoint_every': 250,
