@@ -1,6 +1,6 @@
 """Weights that are taken away while a network trains: by magnitude, ever more of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ class SparsityState(NamedTuple):
   """What a pruning transformation remembers.
 
   Attributes:
-    count: int32 [], updates so far.
+    step: int32 [], updates so far.
     masks: bool, for every weight that may be pruned, of its shape: whether it is kept. The others
       have None.
   """
 
-  count: Array
+  step: Array
   masks: PyTree
 
 
@@ -82,13 +82,13 @@ def prune_by_magnitude(
     return SparsityState(jnp.zeros((), jnp.int32), paths.map_named(keep_all, params))
 
   def update(
-    updates: PyTree, state: SparsityState, params: PyTree | None = None
+    updates: PyTree, state: Any, params: PyTree | None = None
   ) -> tuple[PyTree, SparsityState]:
     if params is None:
       raise ValueError('pruning needs the parameters')
-    share = share_pruned(state.count, sparsity, begin, end)
-    last = state.count == end
-    due = (state.count >= begin) & (state.count < end) & ((state.count - begin) % every == 0)
+    share = share_pruned(state.step, sparsity, begin, end)
+    last = state.step == end
+    due = (state.step >= begin) & (state.step < end) & ((state.step - begin) % every == 0)
 
     def drop(mask: Array, update: Array, w: Array) -> Array:
       size = jnp.where(mask, jnp.abs(w + update).astype(jnp.float32), -1.0).ravel()
@@ -102,7 +102,7 @@ def prune_by_magnitude(
       update if mask is None else jnp.where(mask, update, -w.astype(update.dtype))
     )
     updates = jax.tree.map(kept, masks, updates, params, is_leaf=lambda x: x is None)
-    return updates, SparsityState(state.count + 1, masks)
+    return updates, SparsityState(state.step + 1, masks)
 
   def aligned(masks: PyTree, *trees: PyTree) -> tuple[PyTree, ...]:
     """The trees without the leaves that have no mask."""
