@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      'model': {'name': 'mlp_autoencoder', 'widths': (64,), 'latent': 1},
-      'objective': {'name': 'anomaly', 'noise': 0.5, 'draws': 32},
+      'model': {'name': 'mlp_autoencoder', 'widths': (64,), 'latent': 4, 'activation': 'tanh'},
+      'objective': {'name': 'anomaly', 'noise': 1.0, 'draws': 32},
       'data': {
         'loader': 'anomaly',
         'name': 'breast_cancer',

@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
         'weight_decay': 0.01,
       },
       'train': {
-        'steps': 1500,
+        'steps': 1000,
         'steps_per_call': 50,
         'log_every': 100,
         'eval_every': 500,

@@ -76,9 +76,8 @@ def slim(variables: PyTree, keep: float, *, convs_per_block: int = 1, by: str = 
   if reader in params:
     # Places first, then channels: as [places * channels, units].
     kernel = np.asarray(params[reader]['kernel'])
-    by_channel = kernel.reshape(
-      -1, params[f'Conv_{len(kept) - 1}']['kernel'].shape[-1], kernel.shape[-1]
-    )
+    channels = params[f'Conv_{len(kept) - 1}']['kernel'].shape[-1]
+    by_channel = kernel.reshape(-1, channels, kernel.shape[-1])
     cut = by_channel[:, before].reshape(-1, kernel.shape[-1])
     new[reader] = {**params[reader], 'kernel': cut}
   widths = tuple(len(channels) for channels in kept[::convs_per_block])
@@ -91,9 +90,8 @@ def scores(params: PyTree, by: str) -> list[np.ndarray]:
   if by not in CRITERIA:
     raise unknown('criterion', by, CRITERIA)
   count = sum(name.startswith('Conv_') for name in params)
-  others = [
-    n for n in params if not n.startswith(('Conv_', 'BatchNorm_', 'Dense_')) and n != 'head'
-  ]
+  known = ('Conv_', 'BatchNorm_', 'Dense_', 'head')
+  others = [name for name in params if not name.startswith(known)]
   if not count or others:
     what = f'it has {others[0]!r}' if others else 'it has no convolution'
     raise ValueError(f'only a plain convolutional network with batch norm can be slimmed; {what}')
