@@ -74,24 +74,33 @@ def main(argv: list[str]) -> int:
 
 
 def chosen(
-  methods: Iterable[Method], data: Mapping[str, Any], judge: Callable[..., Figures], by: str
+  methods: Iterable[Method],
+  data: Mapping[str, Any],
+  judge: Callable[[Any, Any], Figures],
+  by: str,
+  best: Callable[..., Any] = max,
 ) -> dict[str, tuple[dict[str, Any], Figures]]:
-  """Of each method the setting with the greatest figure in validation, and its figures in test."""
-  return {method.name: best(method, data, judge, by) for method in methods}
+  """Of each method the setting with the best figure in validation, and its figures in test."""
+  found = {}
+  for method in methods:
+    judged = functools.partial(figures_of, method, data, judge)
+    values = itertools.product(*method.settings.values())
+    settings = [dict(zip(method.settings, of, strict=True)) for of in values]
+    if len(settings) > 1:
+      figures = [judged('validation', setting)[by] for setting in settings]
+      settings = [settings[figures.index(best(figures))]]
+    found[method.name] = settings[0], judged('test', settings[0])
+  return found
 
 
-def best(
-  method: Method, data: Mapping[str, Any], judge: Callable[..., Figures], by: str
-) -> tuple[dict[str, Any], Figures]:
-  def judged(split: str, setting: dict[str, Any]) -> Figures:
-    return judge(data[split], method.apply(data[split], **setting))
-
-  values = itertools.product(*method.settings.values())
-  settings = [dict(zip(method.settings, of, strict=True)) for of in values]
-  setting = settings[0]
-  if len(settings) > 1:
-    setting = max(settings, key=lambda setting: judged('validation', setting)[by])
-  return setting, judged('test', setting)
+def figures_of(
+  method: Method,
+  data: Mapping[str, Any],
+  judge: Callable[[Any, Any], Figures],
+  split: str,
+  setting: Mapping[str, Any],
+) -> Figures:
+  return judge(data[split], method.apply(data[split], **setting))
 
 
 # --- restoration ----------------------------------------------------------------------------------
@@ -185,7 +194,89 @@ def biharmonic(data: Corrupted) -> np.ndarray:
   return np.stack([inpaint_biharmonic(left, hole, channel_axis=-1) for left, hole in pairs])
 
 
-BASELINES = {'restoration': of_restoration}
+# --- codes ----------------------------------------------------------------------------------------
+
+
+def of_codes(experiment: Experiment, options: dict[str, Any]) -> dict[str, Any]:
+  """Bits per value of pictures by distributions that are fitted to the training split."""
+  key, levels = experiment.dataset.given['input_key'], options['levels']
+  sources = {'train': experiment.dataset.train, **experiment.dataset.evaluation}
+  data = {}
+  for split, source in sources.items():
+    if not source.on_device:
+      raise ValueError('codes are fitted to data that is held whole: data.on_device must be True')
+    stored = np.asarray(source.data[key])
+    values = stored / (255 if stored.dtype == np.uint8 else 1) * (levels - 1)
+    data[split] = np.round(values).reshape(len(stored), -1).astype(int)
+  train, size = data.pop('train'), experiment.module.latent_size  # pyright: ignore
+  shares = {'uniform': (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2)}
+  methods = [
+    Method('histogram per pixel', histogram_code(train, levels), {'added': (0.01, 0.03, 0.1, 0.3)}),
+    Method('PCA + Gaussian', gaussian_code(*principal(train, size), levels), shares),
+    Method('factors + Gaussian', gaussian_code(*factors(train, size), levels), shares),
+  ]
+  return chosen(methods, data, lambda values, bits: {'bits_per_dim': bits}, 'bits_per_dim', min)
+
+
+Code = Callable[..., float]  # (integers [N, D], **setting) -> bits per value
+
+
+def histogram_code(train: np.ndarray, levels: int) -> Code:
+  """How often each pixel had each value in training, and `added` to these counts."""
+  counts = np.stack([(train == level).sum(0) for level in range(levels)], axis=1)
+
+  def bits(values: np.ndarray, added: float) -> float:
+    shares = (counts + added) / (len(train) + levels * added)
+    return float(-np.log2(shares[np.arange(values.shape[1]), values]).mean())
+
+  return bits
+
+
+def gaussian_code(mean: np.ndarray, covariance: np.ndarray, levels: int) -> Code:
+  """Value after value, each by its Gaussian given those before it, cut into bins.
+
+  The bins are the nearest levels, the outer ones reach to infinity; `uniform` is the share of a
+  uniform distribution mixed in, so that no value is impossible. The probabilities of each value sum
+  to one, so this is the length of a code, with nothing lost to a bound.
+  """
+  from scipy import special
+
+  lower = np.linalg.cholesky(covariance)
+
+  def bits(values: np.ndarray, uniform: float) -> float:
+    z, total = np.zeros(values.shape), 0.0
+    for i in range(values.shape[1]):
+      location, scale = mean[i] + z[:, :i] @ lower[i, :i], lower[i, i]
+      value = values[:, i]
+      above = np.where(value == levels - 1, np.inf, (value + 0.5 - location) / scale)
+      below = np.where(value == 0, -np.inf, (value - 0.5 - location) / scale)
+      share = special.ndtr(above) - special.ndtr(below)
+      total -= np.log2((1 - uniform) * share + uniform / levels).sum()
+      z[:, i] = (value - location) / scale
+    return float(total / values.size)
+
+  return bits
+
+
+def principal(train: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and covariance of probabilistic PCA: `size` directions, and even noise in the others."""
+  mean = train.mean(0)
+  variances, directions = np.linalg.eigh(np.cov(train.T, bias=True))
+  noise = variances[:-size].mean()
+  weights = directions[:, -size:] * np.sqrt(variances[-size:] - noise)
+  return mean, weights @ weights.T + noise * np.eye(len(mean))
+
+
+def factors(train: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and covariance of factor analysis: each pixel has noise of its own."""
+  from sklearn.decomposition import FactorAnalysis
+
+  fitted = FactorAnalysis(size).fit(train)
+  # A pixel that never varied in training would have no noise: a tenth of a level is added to all.
+  return fitted.mean_, fitted.get_covariance() + 0.01 * np.eye(train.shape[1])
+
+
+BASELINES = {'restoration': of_restoration, 'vae': of_codes}
 
 if __name__ == '__main__':
   cli.run(main)

@@ -138,14 +138,15 @@ def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Previ
     chosen = np.linspace(0, len(originals) - 1, min(2 * PICTURES, len(originals))).astype(int)
     originals = originals[chosen] / (255 if originals.dtype == np.uint8 else 1)
     latent, restored = (outputs[name][chosen] for name in ('latent', 'reconstruction'))
-    z = jax.random.normal(jax.random.key(0), (PICTURES, *latent.shape))
-    return {
+    walks = [np.linspace(a, b, len(chosen)) for a, b in itertools.pairwise(latent[: PICTURES + 1])]
+    shown: dict[str, bytes | str] = {
       'reconstructions': pictures.grid([list(originals), list(restored)]),
-      'samples': pictures.grid([list(decoded(row)) for row in z]),
-      'latent_walk': pictures.grid(
-        [list(decoded(np.linspace(a, b, len(chosen)))) for a, b in itertools.pairwise(latent)]
-      ),
+      'latent_walk': pictures.grid([list(decoded(walk)) for walk in walks]),
     }
+    if getattr(module, 'variational', False):  # otherwise nothing says where latent numbers lie
+      z = jax.random.normal(jax.random.key(0), (PICTURES, *latent.shape))
+      shown['samples'] = pictures.grid([list(decoded(row)) for row in z])
+    return shown
 
   return preview
 
