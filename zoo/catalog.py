@@ -83,6 +83,13 @@ MODELS = {
     image(28, 28, 1),
     'LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition',
   ),
+  'dcgan': Entry(
+    models.DCGAN,
+    'gan',
+    image(64, 64, 3),
+    'Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs',
+    {'width': 128},
+  ),
   **{
     name: Entry(models.GPT2, 'language_model', window(1024), GPT2, options)
     for name, options in models.gpt2.SIZES.items()
@@ -121,6 +128,7 @@ MODELS = {
 
 OBJECTIVES = {
   'classification': objectives.classification,
+  'gan': objectives.gan,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
   'seq2seq': objectives.seq2seq,
@@ -150,7 +158,7 @@ MIXING = ('mixup', 'cutmix')
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
-  *('module', 'axis_name', 'input_key', 'num_classes'),
+  *('module', 'axis_name', 'augment', 'input_key', 'num_classes'),
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

@@ -185,16 +185,22 @@ def make_objective(
   lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
-  objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
-  objective = objectives.with_transform(objective, dataset.standardize)
+  augmented = None
   if augmentations:
-    mixes = {'num_classes': given['num_classes']}  # labels as well, which become distributions
+    # These change labels as well, which become distributions.
+    mixes = {'num_classes': given['num_classes']} if {*MIXING} & {*augmentations} else {}
     steps = [
       factory(**augmentations[name], **(mixes if name in MIXING else {}))
       for name, factory in AUGMENTATIONS.items()
       if name in augmentations
     ]
-    objective = objectives.with_augmentation(objective, augment.chain(*steps))
+    augmented = augment.chain(*steps)
+  # An objective that takes it applies it itself, to what the model makes too.
+  given = {**given, 'augment': augmented}
+  objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
+  objective = objectives.with_transform(objective, dataset.standardize)
+  if augmented and 'augment' not in taken:
+    objective = objectives.with_augmentation(objective, augmented)
   objective = objectives.with_transform(objective, dataset.scale)
   if lora['rank']:
     objective = objectives.with_lora(objective, **lora)

@@ -1,6 +1,7 @@
 """What to learn. An objective is given its Linen module and imports none; wrappers compose."""
 
 from zoo.objectives.classification import classification
+from zoo.objectives.gan import gan
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
 from zoo.objectives.seq2seq import seq2seq
@@ -8,6 +9,7 @@ from zoo.objectives.wrappers import with_augmentation, with_ema, with_penalty, w
 
 __all__ = [
   'classification',
+  'gan',
   'language_model',
   'masked_lm',
   'seq2seq',
