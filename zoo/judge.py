@@ -7,6 +7,7 @@ features. They are computed on the host from what the model says of all examples
 
 from collections.abc import Callable
 
+from zoo import realism
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
 from zoo.types import PyTree, Source, TrainState
@@ -38,4 +39,6 @@ def judge(experiment: Experiment, split: str, source: Source, placement: PyTree)
 
 
 # By objective: (experiment, split, source, placement) -> Judge, whose figures are added.
-OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {}
+OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] = {
+  'gan': realism.of_samples,
+}

@@ -112,8 +112,10 @@ def load_dataset(
   }
   if 'train' not in records:
     raise ValueError('config.data.train names no split')
-  if records['train'].num_classes is None:
-    raise ValueError(f'{name} has no class labels, which classification needs')
+  if records['train'].num_classes is None and (classes or labels_per_class):
+    raise ValueError(
+      f'{name} has no class labels, which config.data.classes and labels_per_class need'
+    )
   if classes:
     records = {kind: subset.of_classes(r, classes) for kind, r in records.items()}
   if labels_per_class:
@@ -124,7 +126,8 @@ def load_dataset(
 
   from zoo.data import stream  # Grain, only now
 
-  keys, eval_size = (input_key, 'label'), eval_batch_size or batch_size
+  labelled = {} if num_classes is None else {'num_classes': num_classes}
+  keys, eval_size = (input_key, *(['label'] if labelled else [])), eval_batch_size or batch_size
   train_data = records['train']
   if on_device:
     held = {kind: stream.collect(r, keys, workers) for kind, r in records.items()}
@@ -149,8 +152,8 @@ def load_dataset(
   return Dataset(
     train=source,
     evaluation=evaluation,
-    given={'num_classes': num_classes, 'input_key': input_key},
-    class_names=tuple(records['train'].class_names),
+    given={'input_key': input_key, **labelled},
+    class_names=tuple(records['train'].class_names or ()),
     statistics=statistics,
     scale=unchanged if normalization == 'none' else normalize.scale(input_key),
     standardize=normalize.standardize(statistics, input_key) if statistics else unchanged,

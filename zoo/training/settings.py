@@ -13,6 +13,8 @@ class TrainSettings:
     init_from: the weights to start from: a folder of published ones, a name on the Hugging Face
       hub, or the directory of an earlier run; random ones if empty.
     init_ignore: patterns of parameters that start at random all the same, such as a new head.
+    judge: the directory of the run of a classifier, by which generated examples are judged; nobody
+      if empty.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes the gradients of their
@@ -38,6 +40,7 @@ class TrainSettings:
   seed: int = 0
   init_from: str = ''
   init_ignore: tuple[str, ...] = ()
+  judge: str = ''
   parallel: str = 'auto'
   steps_per_call: int = 1
   log_every: int = 50
