@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo import models, objectives
 from zoo.config import options_of
-from zoo.data import augment, mixing, randaugment
+from zoo.data import augment, color, mixing, randaugment
 from zoo.data.dataset import load_dataset
 from zoo.data.text import load_text
 from zoo.names import unknown
@@ -149,6 +149,7 @@ AUGMENTATIONS = {
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
   'random_affine': augment.random_affine,
+  'random_color': color.random_color,
   'rand_augment': randaugment.rand_augment,
   'cutout': augment.cutout,
   'mixup': mixing.mixup,

@@ -187,8 +187,11 @@ def make_objective(
   taken = inspect.signature(make).parameters
   augmented = None
   if augmentations:
-    # These change labels as well, which become distributions.
-    mixes = {'num_classes': given['num_classes']} if {*MIXING} & {*augmentations} else {}
+    # Some change labels as well, which become distributions.
+    mixes = {'num_classes': given.get('num_classes', 0)}
+    mixing = [name for name in augmentations if name in MIXING]
+    if mixing and not mixes['num_classes']:
+      raise ValueError(f'config.data.augment.{mixing[0]} mixes labels, and the data have none')
     steps = [
       factory(**augmentations[name], **(mixes if name in MIXING else {}))
       for name, factory in AUGMENTATIONS.items()
