@@ -24,6 +24,7 @@ from zoo.optim import scheduled_learning_rate, set_learning_rate
 from zoo.preview import make_preview
 from zoo.runs import initialize, keep, kept, teach
 from zoo.training import build, run, rundir
+from zoo.training.animation import animate
 from zoo.training.checkpoint import Checkpoints
 from zoo.training.curves import draw_curves
 from zoo.training.interrupt import EXIT_INTERRUPTED, Interrupt
@@ -187,6 +188,7 @@ def train(
     checkpoints.wait()
     final = {split: judge(state) for split, judge in judges.items()}
     draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')
+    animate(workdir / 'previews')
     summary = {
       'metrics': final,
       'best': settings.best,

@@ -90,6 +90,27 @@ def test_augmentations_are_checked(augment, message):
     config_of('digits_cnn', data={'augment': augment})
 
 
+def test_data_without_labels_are_for_what_needs_none(monkeypatch):
+  records = fake_data.make_records((8, 8, 1), 0)
+  monkeypatch.setattr(dataset, 'open_records', lambda *_: records)
+  gan = {
+    'model': {'name': 'dcgan', 'resolution': 8, 'channels': 1, 'width': 4},
+    'objective': {'name': 'gan'},
+    'data': {'normalization': 'scale', 'augment': {'random_flip': {}}},
+  }
+  make = lambda **sections: make_experiment(
+    complete_config(gan | sections), devices=jax.devices()[:1]
+  )
+  assert set(make().dataset.train.spec) == {'image'}
+  classification = {'model': {'name': 'mlp'}, 'objective': {'name': 'classification'}}
+  with pytest.raises(ValueError, match='have no num_classes, which classification needs'):
+    make(**classification)
+  with pytest.raises(ValueError, match=r'no class labels, by which config\.data\.classes'):
+    make(data={'classes': (1, 2)})
+  with pytest.raises(ValueError, match=r'augment\.mixup mixes labels, and the data have none'):
+    make(data=gan['data'] | {'augment': {'mixup': {}}})
+
+
 def test_augmentation_touches_training_alone_and_mixes_labels(monkeypatch):
   records = fake_data.make_records((6, 6, 1), 3)
   monkeypatch.setattr(dataset, 'open_records', lambda *_: records)

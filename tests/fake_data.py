@@ -14,18 +14,19 @@ class FakeRecords:
 
   images: np.ndarray
   labels: np.ndarray
-  num_classes: int
+  num_classes: int | None
   name: str = 'fake'
 
   @property
   def class_names(self) -> tuple[str, ...]:
-    return tuple(f'class {c}' for c in range(self.num_classes))
+    return tuple(f'class {c}' for c in range(self.num_classes or 0))
 
   def __len__(self) -> int:
     return len(self.images)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    return {'image': self.images[index], 'label': self.labels[index]}
+    labels = {} if self.num_classes is None else {'label': self.labels[index]}
+    return {'image': self.images[index], **labels}
 
   def where(self, index: int) -> str:
     return f'{self.name} record {index}'
@@ -34,10 +35,10 @@ class FakeRecords:
 def make_records(
   shape: tuple[int, ...], num_classes: int = 10, size: int = 64, seed: int = 0
 ) -> FakeRecords:
-  """Random pictures of a class each; all classes occur."""
+  """Random pictures of a class each; all classes occur. Without labels if there are none."""
   rng = np.random.default_rng(seed)
   images = rng.integers(0, 256, (size, *shape), dtype=np.uint8)
-  return FakeRecords(images, np.arange(size) % num_classes, num_classes)
+  return FakeRecords(images, np.arange(size) % max(num_classes, 1), num_classes or None)
 
 
 class Examples(list):

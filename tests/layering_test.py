@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # For scripts and zoo/__init__.py alone.
-TOP = {'catalog', 'experiment', 'judge', 'preview', 'runs', 'cli'}
+TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'generate', 'text_stream', 'beam', 'sampling', 'translate'}
 MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
@@ -32,6 +32,7 @@ SHARED = {
     'partitions',
     'image_quality',
     'code_length',
+    'distances',
     'config',
     'provenance',
     'schedules',

@@ -342,3 +342,32 @@ def test_bad_input_is_one_line(options, message):
   with pytest.raises(ValueError, match=f'^{message}') as error:
     make_optimizer(**options).init(PARAMS)
   assert '\n' not in str(error.value)
+
+
+def test_a_group_with_every_moves_at_each_nth_update_alone():
+  """As Adam does that sees each third gradient: moments and its count stay in between."""
+  params = {'a': {'kernel': jnp.ones((2, 2))}, 'b': {'kernel': jnp.ones((2, 2))}}
+  tx = make_optimizer('adam', learning_rate=0.1, groups=(('b/.*', {'every': 3}),))
+  alone = make_optimizer('adam', learning_rate=0.1)
+  state, of_b = tx.init(params), alone.init(params['b'])
+  expected = params['b']
+  for n in range(7):
+    grads = optax.tree.scale(
+      n + 1.0, optax.tree.scale(jnp.array([[1.0, -2.0], [0.5, 3.0]]), params)
+    )
+    updates, state = tx.update(grads, state, params)
+    if n % 3 == 2:
+      update, of_b = alone.update(grads['b'], of_b, expected)
+      expected = optax.apply_updates(expected, update)
+      chex.assert_trees_all_close(updates['b'], update, rtol=1e-6)
+    else:
+      assert not updates['b']['kernel'].any()
+    assert updates['a']['kernel'].all()
+    params = optax.apply_updates(params, updates)
+  chex.assert_trees_all_close(params['b'], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('every', [0, 1.5, -1])
+def test_every_must_be_a_count(every):
+  with pytest.raises(ValueError, match='every must be a whole number of at least 1'):
+    make_optimizer(groups=(('.*', {'every': every}),))

@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo import models, objectives
 from zoo.config import options_of
-from zoo.data import augment, mixing, randaugment, views
+from zoo.data import augment, color, mixing, randaugment, views
 from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
 from zoo.data.semi import load_semi_supervised
@@ -93,6 +93,13 @@ MODELS = {
     image(28, 28, 1),
     'LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition',
   ),
+  'dcgan': Entry(
+    models.DCGAN,
+    'gan',
+    image(64, 64, 3),
+    'Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs',
+    {'width': 128},
+  ),
   **{
     name: Entry(models.GPT2, 'language_model', window(1024), GPT2, options)
     for name, options in models.gpt2.SIZES.items()
@@ -149,6 +156,7 @@ OBJECTIVES = {
   'contrastive': objectives.contrastive,
   'distillation': objectives.distillation,
   'fixmatch': objectives.fixmatch,
+  'gan': objectives.gan,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
   'restoration': objectives.restoration,
@@ -179,6 +187,7 @@ AUGMENTATIONS = {
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
   'random_affine': augment.random_affine,
+  'random_color': color.random_color,
   'rand_augment': randaugment.rand_augment,
   'cutout': augment.cutout,
   'mixup': mixing.mixup,
@@ -197,7 +206,7 @@ OF_FEATURES = ('contrastive',)
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
-  *('module', 'teacher', 'axis_name', 'input_key', 'image_shape', 'num_classes'),
+  *('module', 'teacher', 'augment', 'axis_name', 'input_key', 'image_shape', 'num_classes'),
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

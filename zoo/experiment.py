@@ -211,16 +211,19 @@ def make_objective(
   lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
+  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
+  augments_itself = 'augment' in taken  # and what the model makes, too
+  if augments_itself and augmentations['augment']:
+    given = {**given, 'augment': chains['augment']}
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
   objective = objectives.with_transform(objective, of_parts(dataset.standardize))
-  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
   view = VIEWS.get(task)
   needed = inspect.signature(view).parameters if view else ('augment',)
   if augmentations['strong'] and 'strong' not in needed:
     raise ValueError(f'{task} compares no views: config.data.strong has no use')
   if view:
     objective = objectives.with_views(objective, view(**{key: chains[key] for key in needed}))
-  elif augmentations['augment']:
+  elif augmentations['augment'] and not augments_itself:
     objective = objectives.with_augmentation(objective, chains['augment'])
   objective = objectives.with_transform(objective, of_parts(dataset.scale))
   if lora['rank']:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from zoo import detection, partitions
+from zoo import detection, partitions, realism
 from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.training import make_evaluate
@@ -133,4 +133,5 @@ OF_WHOLE_SPLITS: dict[str, Callable[[Experiment, str, Source, PyTree], Judge]] =
   'anomaly': of_anomalies,
   'clustering': of_clusters,
   'contrastive': of_features,
+  'gan': realism.of_samples,
 }

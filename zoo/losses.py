@@ -121,3 +121,52 @@ def weighted_mean(
     numerator *= jax.lax.axis_size(axis_name)
     denominator = jax.lax.psum(denominator, axis_name)
   return numerator / jnp.where(denominator == 0, 1.0, denominator)
+
+
+def non_saturating(real: Array, fake: Array) -> tuple[Array, Array]:
+  """The losses of discriminator and generator, as of their logits, [B] each.
+
+  References:
+    Goodfellow et al. 2014, Generative Adversarial Networks, section 3.
+  """
+  return jax.nn.softplus(-real) + jax.nn.softplus(fake), jax.nn.softplus(-fake)
+
+
+def hinge(real: Array, fake: Array) -> tuple[Array, Array]:
+  """The same with a margin of 1.
+
+  References:
+    Lim and Ye 2017, Geometric GAN, section 3. Miyato et al. 2018, equations 16 and 17.
+  """
+  return jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), -fake
+
+
+def wasserstein(real: Array, fake: Array) -> tuple[Array, Array]:
+  """The same for a critic, whose scores are no logits; it needs a gradient penalty.
+
+  References:
+    Arjovsky et al. 2017, Wasserstein Generative Adversarial Networks.
+  """
+  return fake - real, -fake
+
+
+ADVERSARIAL = {'non_saturating': non_saturating, 'hinge': hinge, 'wasserstein': wasserstein}
+
+
+def squared_gradient_norms(score: Callable[[Array], Array], x: Array) -> Array:
+  """|d score_b / d x_b|^2 of every example, float32 [B], for scores [B] of inputs [B, ...].
+
+  Of a `score` that looks at each example by itself: what one owes to another is added to it.
+  """
+  slopes = jax.grad(lambda x: jnp.sum(score(x)))(x).astype(jnp.float32)
+  return jnp.sum(jnp.square(slopes), axis=tuple(range(1, x.ndim)))
+
+
+def slope_penalty(squares: Array) -> Array:
+  """(|gradient| - 1)^2, [B], of squared norms [B].
+
+  References:
+    Gulrajani et al. 2017, Improved Training of Wasserstein GANs, equation 3.
+  """
+  # The root's own slope has no bound at 0.
+  return jnp.square(jnp.sqrt(squares + 1e-12) - 1)

@@ -12,6 +12,7 @@ from zoo.types import Array
 SHARES = (
   *('accuracy', 'top5_accuracy', 'precision', 'recall', 'f1', 'exact_match'),
   *('linear_probe', 'knn', 'matches'),
+  *('real_accuracy', 'fake_accuracy', 'class_accuracy'),
 )
 
 
@@ -157,6 +158,78 @@ class TokenMetrics:
     if self.exact is not None and self.sequences is not None:
       figures['exact_match'] = ratio(int(self.exact), int(self.sequences))
     return figures
+
+
+@flax.struct.dataclass
+class AdversarialMetrics:
+  """Sums over real and as many made examples. Two are merged by adding them leaf by leaf.
+
+  Attributes:
+    loss: float32 [], the sum of the losses of both networks.
+    real_hits: int32 [], real examples that the discriminator took for real.
+    fake_hits: int32 [], made ones that it took for made.
+    count: int32 [], examples of each kind.
+    moments: float32 {'real', 'fake'} -> ([...], []), the sums of examples and of squared norms.
+  """
+
+  loss: Array
+  real_hits: Array
+  fake_hits: Array
+  count: Array
+  moments: dict[str, tuple[Array, Array]]
+
+  @classmethod
+  def from_scores(
+    cls,
+    losses: Array,
+    scores: dict[str, Array],
+    examples: dict[str, Array],
+    weights: Array | None = None,
+  ) -> 'AdversarialMetrics':
+    """Sums over one batch.
+
+    Args:
+      losses: float [B], of both networks together.
+      scores: {'real', 'fake'} -> float [B], above 0 for what is taken for real.
+      examples: {'real', 'fake'} -> float [B, ...].
+      weights: float [B]; an example counts if it is not 0. All count if None.
+    """
+    counts = jnp.ones(losses.shape, bool) if weights is None else weights > 0
+    of = lambda hits: jnp.sum((counts & hits).astype(jnp.int32))
+
+    def moments(x: Array) -> tuple[Array, Array]:
+      x = jnp.where(counts.reshape(-1, *[1] * (x.ndim - 1)), x.astype(jnp.float32), 0)
+      return jnp.sum(x, axis=0), jnp.sum(jnp.square(x))
+
+    return cls(
+      loss=jnp.sum(jnp.where(counts, losses, 0.0)),
+      real_hits=of(scores['real'] > 0),
+      fake_hits=of(scores['fake'] <= 0),
+      count=jnp.sum(counts.astype(jnp.int32)),
+      moments={kind: moments(x) for kind, x in examples.items()},
+    )
+
+  def compute(self) -> dict[str, float]:
+    """The figures, on the host.
+
+    Returns:
+      'loss', 'real_accuracy' and 'fake_accuracy' (of the discriminator: 0.5 each where it cannot
+      tell), and 'spread': the root mean square distance between two made examples over that
+      between two real ones, which is 1 if all is well and 0 if all that is made is alike.
+    """
+    count = int(self.count)
+
+    def variance(kind: str) -> float:
+      total, squares = (np.asarray(x, np.float64) for x in self.moments[kind])
+      return float(squares) / count - float(np.sum(np.square(total / count)))
+
+    spread = ratio(variance('fake'), variance('real')) if count else float('nan')
+    return {
+      'loss': ratio(float(self.loss), count),
+      'real_accuracy': ratio(int(self.real_hits), count),
+      'fake_accuracy': ratio(int(self.fake_hits), count),
+      'spread': math.sqrt(max(spread, 0.0)) if count else spread,
+    }
 
 
 def show(name: str, value: float) -> str:

@@ -142,8 +142,10 @@ def make_optimizer(
       has no moments, and does not count in the norm.
     groups: (pattern, options) pairs: what the pattern matches, and no earlier one does, is updated
       with these options (a dict) in place of the above: name, weight_decay, momentum, nesterov, b1,
-      b2, eps, learning_rate_multiplier (1). With a name, the others are that optimiser's defaults,
-      but for the weight decay.
+      b2, eps, learning_rate_multiplier (1), every (1). With a name, the others are that optimiser's
+      defaults, but for the weight decay. With every=n the group moves at each n-th update alone; at
+      the others it stays as it is, moments and weights, and their gradients are lost. So does a
+      generator wait for n steps of its critic.
     sparsity: the share of weights that is zero at the end, see `sparsity.prune_by_magnitude`, as
       for the four that follow; 0 is off. An average of parameters (`objective.ema_decay`) is not
       sparse.
@@ -229,7 +231,11 @@ def make_optimizer(
 
 
 def _rule(
-  name: str, weight_decay: float, learning_rate_multiplier: float = 1.0, **hyper: Any
+  name: str,
+  weight_decay: float,
+  learning_rate_multiplier: float = 1.0,
+  every: int = 1,
+  **hyper: Any,
 ) -> optax.GradientTransformation:
   """One group's transformation, up to the learning rate."""
   if name not in OPTIMIZERS:
@@ -242,13 +248,20 @@ def _rule(
       _check_range(key, hyper[key], math.inf if key == 'eps' else 1)
   _check_range('weight_decay', weight_decay)
   _check_range('learning_rate_multiplier', learning_rate_multiplier)
+  if not isinstance(every, int) or every < 1:
+    raise ValueError(f'every must be a whole number of at least 1, got {every!r}')
   decay = optax.add_decayed_weights(weight_decay, paths.weight_mask)
-  return optax.chain(
+  rule = optax.chain(
     OPTIMIZERS[name](**hyper),
     decay if weight_decay else optax.identity(),
     AFTER_DECAY.get(name, optax.identity)(),
     optax.scale(learning_rate_multiplier),
   )
+
+  def due(step: Any, **_: Any) -> Any:
+    return (step + 1) % every == 0
+
+  return rule if every == 1 else optax.conditionally_mask(rule, due)
 
 
 def _check_range(key: str, value: Any, below: float = math.inf) -> None:

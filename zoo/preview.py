@@ -11,7 +11,7 @@ from zoo.generate import generate
 from zoo.image_quality import psnr
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
-from zoo.previews import anomaly, classification, clustering, pictures, text
+from zoo.previews import anomaly, classification, clustering, pictures, samples, text
 from zoo.training.predict import make_predict
 from zoo.translate import reader
 from zoo.types import PyTree, Source, TrainState
@@ -21,6 +21,7 @@ Preview = Callable[[TrainState], dict[str, bytes | str]]
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 3, 32, 160
 PAIRS = 24
 PICTURES = 8
+GRID, WAYS = (8, 10), (6, 9)  # rows and columns
 
 
 def make_preview(experiment: Experiment, state: PyTree) -> Preview:
@@ -151,12 +152,40 @@ def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Previ
   return preview
 
 
+def of_samples(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """What is made from latents that stay the same for the whole run, and on the way between some.
+
+  If the generator is conditional, a column of the grid is one class and a row one latent, and a row
+  of ways is one class.
+  """
+  del source, placement
+  module, classes = experiment.module, len(experiment.dataset.class_names)
+  rng = np.random.default_rng(experiment.settings.seed)
+  rows, columns = GRID[0], min(classes, 2 * GRID[1]) if module.conditional else GRID[1]
+  draw = lambda count: samples.latents(rng, count, module.latent_size)
+  z = draw(rows).repeat(columns, axis=0) if module.conditional else draw(rows * columns)
+  ways = samples.between(draw(WAYS[0]), draw(WAYS[0]), WAYS[1]).reshape(-1, module.latent_size)
+  labels = np.tile(np.arange(columns), rows), np.arange(WAYS[0]).repeat(WAYS[1]) % max(classes, 1)
+  make = jax.jit(lambda variables, z, label: module.apply(variables, z, label, method='generate'))
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    variables = jax.device_get(experiment.objective.variables(state.params, state.extras))
+    made = [np.asarray(make(variables, *x)) for x in zip((z, ways), labels, strict=True)]
+    return {
+      'samples': samples.grid(made[0], columns),
+      'interpolation': samples.grid(made[1], WAYS[1]),
+    }
+
+  return preview
+
+
 PREVIEWS = {
   'anomaly': of_anomalies,
   'classification': of_classes,
   'clustering': of_clusters,
   'distillation': of_classes,
   'fixmatch': of_classes,
+  'gan': of_samples,
   'language_model': of_text,
   'restoration': of_restoration,
   'seq2seq': of_pairs,

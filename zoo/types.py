@@ -80,6 +80,8 @@ class Objective(NamedTuple):
       evaluation: an average in place of the parameters, adapters merged into them.
     adopt: (params, extras, weights) -> (params, extras), of a fresh state: so that `variables` has
       these weights for its parameters. For weights that were trained before.
+    parts: entries of the parameters that are networks of their own: the step reports the norm of
+      the gradient of each.
   """
 
   init: Callable[[Array, Batch], tuple[PyTree, PyTree]]
@@ -89,6 +91,7 @@ class Objective(NamedTuple):
   predict: Callable[[PyTree, PyTree, Batch], PyTree] | None = None
   variables: Callable[[PyTree, PyTree], PyTree] = as_trained
   adopt: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]] = in_place_of_params
+  parts: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):

@@ -4,6 +4,7 @@ from zoo.models import bert, gpt2, transformer
 from zoo.models.autoencoder import MLPAutoencoder
 from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
+from zoo.models.gan import DCGAN
 from zoo.models.gpt2 import GPT2
 from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
@@ -15,6 +16,7 @@ from zoo.models.vae import VAE
 __all__ = [
   'BERT',
   'CNN',
+  'DCGAN',
   'GPT2',
   'GRU',
   'LSTM',

@@ -6,6 +6,7 @@ from zoo.objectives.clustering import clustering
 from zoo.objectives.contrastive import contrastive
 from zoo.objectives.distillation import distillation
 from zoo.objectives.fixmatch import fixmatch
+from zoo.objectives.gan import gan
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
 from zoo.objectives.restoration import restoration
@@ -26,6 +27,7 @@ __all__ = [
   'contrastive',
   'distillation',
   'fixmatch',
+  'gan',
   'language_model',
   'masked_lm',
   'restoration',

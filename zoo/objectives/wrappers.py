@@ -127,7 +127,8 @@ def with_ema(objective: Objective, decay: float, *, warmup: bool = False) -> Obj
     params, inner = objective.adopt(params, extras['inner'], weights)
     return params, {'inner': inner, 'ema': jax.tree.map(jnp.copy, params)}
 
-  return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables, adopt)
+  changed = Objective(init, loss, evaluate, refresh, objective.predict and predict)
+  return changed._replace(variables=variables, adopt=adopt, parts=objective.parts)
 
 
 def with_penalty(objective: Objective, *, l1: float = 0.0, l2: float = 0.0) -> Objective:

@@ -15,6 +15,8 @@ class TrainSettings:
     init_ignore: patterns of parameters that start at random all the same, such as a new head.
     teacher: the directory of a run whose model teaches this one; for distillation. The weights are
       copied at the start, but whatever opens this run later reads the config there.
+    judge: the directory of the run of a classifier, by which generated examples are judged; nobody
+      if empty.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes the gradients of their
@@ -41,6 +43,7 @@ class TrainSettings:
   init_from: str = ''
   init_ignore: tuple[str, ...] = ()
   teacher: str = ''
+  judge: str = ''
   parallel: str = 'auto'
   steps_per_call: int = 1
   log_every: int = 50

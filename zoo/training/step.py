@@ -82,6 +82,8 @@ def make_train_step(
       'grad_norm': jnp.sqrt(sum(squares)),
       'nonfinite': jnp.where(finite.all(), -1, jnp.stack([state.step, first])),
     }
+    for part in objective.parts:
+      scalars[f'{part}_grad_norm'] = jnp.sqrt(sum(squared_norms(grads[part])))
     return new.replace(step=state.step + 1), scalars
 
   return step
