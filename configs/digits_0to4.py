@@ -6,8 +6,8 @@ they are frozen the features are too. No label smoothing, which makes features l
 
 Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Networks?
 Command: python scripts/train.py --config=configs/digits_0to4.py --workdir=runs/digits_0to4
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC), 35 s, compilation included, beside other work.
+Expected: 99.32% test accuracy (one seed).
 """
 
 from ml_collections import ConfigDict
