@@ -1,12 +1,13 @@
 """The digits 0 to 4, with all their labels: what digits_transfer starts from.
 
 Group norm, whose statistics are of one example: so a transfer needs parameters alone, and where
-they are frozen the features are too.
+they are frozen the features are too. No label smoothing, which makes features less transferable
+(Kornblith et al. 2021, Why Do Better Loss Functions Lead to Less Transferable Features?).
 
 Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Networks?
 Command: python scripts/train.py --config=configs/digits_0to4.py --workdir=runs/digits_0to4
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC), 35 s, compilation included, beside other work.
+Expected: 99.32% test accuracy (one seed).
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +17,7 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       'model': {'name': 'cnn', 'widths': (32, 64), 'norm': 'group', 'dropout': 0.2},
-      'objective': {'name': 'classification', 'label_smoothing': 0.1},
+      'objective': {'name': 'classification'},
       'data': {
         'name': 'digits',
         'train': 'train[:85%]',
@@ -33,6 +34,6 @@ def get_config() -> ConfigDict:
         'warmup_steps': 50,
         'weight_decay': 0.01,
       },
-      'train': {'steps': 600, 'log_every': 50, 'eval_every': 200, 'checkpoint_every': 200},
+      'train': {'steps': 300, 'log_every': 50, 'eval_every': 100, 'checkpoint_every': 100},
     }
   )

@@ -1,4 +1,4 @@
-"""digits_cnn with 4 labels per class: what 40 labels alone are worth, beside digits_fixmatch.
+"""The network of digits_fixmatch with 4 labels per class and nothing else: what they are worth.
 
 Source: the supervised baseline of Sohn et al. 2020, FixMatch.
 Command: python scripts/train.py --config=configs/digits_few.py --workdir=runs/digits_few
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
+      'model': {'name': 'cnn', 'widths': (32, 64), 'norm': 'group', 'dropout': 0.2},
       'objective': {'name': 'classification', 'label_smoothing': 0.1},
       'data': {
         'name': 'digits',

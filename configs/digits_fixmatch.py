@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
+      'model': {'name': 'cnn', 'widths': (32, 64), 'norm': 'group', 'dropout': 0.2},
       'objective': {
         'name': 'fixmatch',
-        'threshold': 0.9,
+        'threshold': 0.95,
         'alignment_decay': 0.99,
         'ema_decay': 0.99,
       },

@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
   from_scratch = source == 'scratch'
   slower = (
-    ('(Conv|GroupNorm)_[01]/.*', {'learning_rate_multiplier': 0.1}),
-    ('(Conv|GroupNorm)_[23]/.*', {'learning_rate_multiplier': 0.3}),
+    ('(Conv|GroupNorm)_[01]/.*', {'learning_rate_multiplier': 0.3}),
+    ('(Conv|GroupNorm)_[23]/.*', {'learning_rate_multiplier': 0.6}),
   )
   return ConfigDict(
     {
@@ -41,17 +41,17 @@ def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
         'name': 'adamw',
         'learning_rate': 3e-3,
         'schedule': 'cosine',
-        'warmup_steps': 30,
+        'warmup_steps': 10,
         'weight_decay': 0.01,
         'groups': () if from_scratch else slower,
       },
       'train': {
-        'steps': 300,
+        'steps': 40,
         'init_from': '' if from_scratch else source,
         'init_ignore': () if from_scratch else ('head/.*',),
-        'log_every': 50,
-        'eval_every': 100,
-        'checkpoint_every': 100,
+        'log_every': 10,
+        'eval_every': 20,
+        'checkpoint_every': 20,
       },
     }
   )
