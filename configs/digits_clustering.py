@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       'model': {'name': 'mlp', 'widths': (256, 256)},
-      'objective': {'name': 'clustering'},
+      # With the 0.1 of the paper two clusters stayed empty under some seeds.
+      'objective': {'name': 'clustering', 'information': 0.3},
       'data': {
         'name': 'digits',
         'train': 'train[:85%]',

@@ -19,7 +19,8 @@ import numpy as np
 from absl import flags
 
 from zoo import cli, detection
-from zoo.catalog import LOADERS
+from zoo.config import options_of
+from zoo.data.anomaly import load_anomalies
 from zoo.experiment import complete_config
 
 FLAGS = flags.FLAGS
@@ -34,9 +35,9 @@ FIGURES = ('auroc', 'aupr', 'accuracy', 'f1')
 
 def main(argv: list[str]) -> int:
   data = cli.load_config(FLAGS.config, argv[1:], complete_config).to_dict()['data']
-  if data.pop('loader') != 'anomaly':
+  if data['loader'] != 'anomaly':
     raise ValueError(f"{FLAGS.config} has no data for anomaly detection: data.loader='anomaly'")
-  del data['augment']
+  data = {name: value for name, value in data.items() if name in options_of(load_anomalies)}
   held_out = [(int(c),) for c in FLAGS.held_out] or [data['held_out']]
   found: dict[str, list[dict[str, float]]] = {}
   for classes in held_out:
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
 
 def vectors(data: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """(inputs [N, F], labels [N]) by split, as a model of the config sees them."""
-  dataset = LOADERS['anomaly'](**data)
+  dataset = load_anomalies(**data)
   key = dataset.given['input_key']
   sources = {'train': dataset.train, **dataset.evaluation}
   found = {}

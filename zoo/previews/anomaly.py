@@ -63,7 +63,7 @@ def extremes(images: np.ndarray, labels: np.ndarray, scores: np.ndarray, columns
   for part, (title, chosen) in zip(halves, parts, strict=True):
     part.suptitle(f'{title}: score, green if normal, red if not', fontsize=11)
     part.subplots(rows, columns)
-    part.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.78, hspace=0.4, wspace=0.1)
+    part.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.84, hspace=0.4, wspace=0.1)
     for axes in part.axes:
       axes.set_axis_off()
     for axes, i in zip(part.axes, chosen.tolist(), strict=False):
