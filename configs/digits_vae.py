@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       'model': {'name': 'vae', 'latent_size': 16, 'widths': (32, 64)},
-      'objective': {'name': 'vae', 'levels': 17, 'ema_decay': 0.99},
+      'objective': {'name': 'vae', 'levels': 17, 'ema_decay': 0.99, 'ema_warmup': True},
       'data': {
         'name': 'digits',
         'train': 'train[:85%]',
