@@ -1,5 +1,8 @@
 """A variational autoencoder on scikit-learn's handwritten digits: bits per value of held-out ones.
 
+Turned or moved, digits are interpolated, and take other values than those to be encoded: augmented
+so, validation took 2.36 bits instead of 1.99 (900 and 1,000 steps of one seed).
+
 Source: Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits; Kingma and Welling
 2014, Auto-Encoding Variational Bayes.
 Command: python scripts/train.py --config=configs/digits_vae.py --workdir=runs/digits_vae
@@ -13,7 +16,7 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       'model': {'name': 'vae', 'latent_size': 16, 'widths': (32, 64)},
-      'objective': {'name': 'vae', 'levels': 17, 'ema_decay': 0.99},
+      'objective': {'name': 'vae', 'levels': 17, 'ema_decay': 0.99, 'ema_warmup': True},
       'data': {
         'name': 'digits',
         'train': 'train[:85%]',
@@ -21,20 +24,19 @@ def get_config() -> ConfigDict:
         'test': 'test',
         'normalization': 'scale',
         'batch_size': 64,
-        'augment': {'random_affine': {'degrees': 5.0, 'translate': 0.05}},
       },
       'optimizer': {
         'name': 'adamw',
-        'learning_rate': 2e-3,
+        'learning_rate': 3e-3,
         'schedule': 'cosine',
         'warmup_steps': 50,
         'clip_norm': 1.0,
       },
       'train': {
-        'steps': 2000,
+        'steps': 1200,
         'log_every': 100,
-        'eval_every': 500,
-        'checkpoint_every': 500,
+        'eval_every': 300,
+        'checkpoint_every': 300,
         'best': 'bits_per_dim',
         'best_mode': 'min',
       },

@@ -28,7 +28,12 @@ def get_config(task: str = 'denoise') -> ConfigDict:
         'norm': 'none',
         'residual': True,
       },
-      'objective': {'name': 'restoration', **TASKS[task], 'ema_decay': 0.995},
+      'objective': {
+        'name': 'restoration',
+        **TASKS[task],
+        'ema_decay': 0.995,
+        'ema_warmup': True,
+      },
       'data': {
         'name': 'photos/64',
         'train': 'train',
@@ -41,16 +46,16 @@ def get_config(task: str = 'denoise') -> ConfigDict:
       },
       'optimizer': {
         'name': 'adamw',
-        'learning_rate': 1e-3,
+        'learning_rate': 2e-3,
         'schedule': 'cosine',
         'warmup_steps': 50,
         'clip_norm': 1.0,
       },
       'train': {
-        'steps': 2000,
+        'steps': 1200,
         'log_every': 100,
-        'eval_every': 500,
-        'checkpoint_every': 500,
+        'eval_every': 300,
+        'checkpoint_every': 300,
         'best': 'psnr',
       },
     }

@@ -20,7 +20,7 @@ Preview = Callable[[TrainState], dict[str, bytes | str]]
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 3, 32, 160
 PAIRS = 24
-PICTURES = 8
+PICTURES, AMONG = 8, 512  # what is shown lies evenly among the first of a split
 GRID, WAYS = (8, 10), (6, 9)  # rows and columns
 
 
@@ -110,8 +110,8 @@ def of_pairs(experiment: Experiment, source: Source, placement: PyTree) -> Previ
 
 
 def of_restoration(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
-  """Pictures, what a corruption left of them, and what was restored; from all over the split."""
-  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+  """Pictures, what a corruption left of them, and what was restored."""
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement, limit=AMONG)
 
   def preview(state: TrainState) -> dict[str, bytes | str]:
     examples, outputs = predict(state)
@@ -127,7 +127,7 @@ def of_restoration(experiment: Experiment, source: Source, placement: PyTree) ->
 
 def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
   """Pictures above what comes back of them; samples; walks from one picture to the next."""
-  predict = make_predict(experiment.objective, source, experiment.parallel, placement)
+  predict = make_predict(experiment.objective, source, experiment.parallel, placement, limit=AMONG)
   module = experiment.module
   decode = jax.jit(lambda variables, z: module.apply(variables, z, train=False, method='decode'))
 
