@@ -29,6 +29,14 @@ DIGITS = {
 GAN = {'name': 'dcgan', 'resolution': 8, 'channels': 1, 'width': 4, 'latent_size': 3}
 
 
+@pytest.fixture(autouse=True)
+def quick_compilation():
+  """Compiling is nearly all of the time."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def experiment_of(model, objective, data=None, **train):
   values = {
     'model': model,

@@ -16,6 +16,7 @@ from zoo.objectives import gan
 from zoo.objectives.collapse import diversity
 from zoo.optim import make_optimizer
 from zoo.training import build, init_state, make_train_step, parallelize, run
+from zoo.training.checkpoint import Checkpoints
 
 KEY = jax.random.key(0)
 B = 16
@@ -24,6 +25,14 @@ BATCH = {
   'label': jnp.arange(B, dtype=jnp.int32) % 3,
 }
 SMALL = {'resolution': 8, 'channels': 1, 'width': 4, 'latent_size': 3, 'num_classes': 3}
+
+
+@pytest.fixture
+def quick_compilation():
+  """Compiling is nearly all of the time."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
 
 
 class Lines(nn.Module):
@@ -157,6 +166,7 @@ def test_a_batch_of_one_is_refused():
 # --- one gradient for both
 
 
+@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize(
   ('options', 'fields'),
   [
@@ -228,6 +238,7 @@ def test_both_terms_score_what_is_made_once():
 # --- what is averaged, and what is used
 
 
+@pytest.mark.usefixtures('quick_compilation')
 def test_the_average_follows_its_formula_and_makes_the_pictures():
   objective = gan(DCGAN(**SMALL), generator_ema=0.9)
   tx = optax.sgd(0.5)
@@ -285,6 +296,7 @@ def test_augmentation_is_of_both_kinds_and_the_generator_learns_through_it():
 # --- who moves when
 
 
+@pytest.mark.usefixtures('quick_compilation')
 def test_the_generator_waits_for_its_critic():
   objective = gan(DCGAN(**SMALL))
   tx = make_optimizer('adam', groups=(('generator/.*', {'every': 3}),))
@@ -337,6 +349,24 @@ class Given:
       n = label.astype(jnp.float32)[:, None]
       first = jnp.sin(n * jnp.arange(1, 1 + self.latent_size, dtype=jnp.float32)[None])
     return self._module.apply(variables, first, label, **options)
+
+
+@pytest.mark.usefixtures('quick_compilation')
+def test_a_checkpoint_gives_back_singular_vectors_average_and_count(tmp_path):
+  module = DCGAN(**SMALL, spectral_norm=True, discriminator_norm='none')
+  objective = gan(module, r1=1.0, r1_every=2, generator_ema=0.9)
+  tx = make_optimizer('adam', groups=(('generator/.*', {'every': 2}),))
+  source = arrays.epochs(jax.tree.map(np.asarray, BATCH), B)
+  program = build(objective, tx, source, parallelize('jit'))
+  state, source_state = program.init(KEY)
+  assert set(state.extras) == {'collections', 'ema', 'step'}
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, state, program.merge_source(source_state))
+    checkpoints.wait()
+    restored = checkpoints.restore(*program.abstract)
+  assert restored is not None
+  plain = lambda state: jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+  chex.assert_trees_all_equal(plain(restored.state), plain(state))
 
 
 # --- what does not fit
