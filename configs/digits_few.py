@@ -2,8 +2,10 @@
 
 Source: the supervised baseline of Sohn et al. 2020, FixMatch.
 Command: python scripts/train.py --config=configs/digits_few.py --workdir=runs/digits_few
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+  With --config.train.seed=N --config.data.draw=N: a seed of its own for each draw of the labels.
+Hardware: 2 CPU cores (AMD EPYC), 25 s, compilation included, beside other work.
+Expected: 89.23% test accuracy (5.54 standard deviation over 3 draws: 92.26, 92.59, 82.83). With no
+  augmentation (both options of random_affine 0.0) 81.71% (3.83: 82.83, 84.85, 77.44).
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,15 @@
 """FixMatch on scikit-learn's digits: 4 labels per class, the rest of the training split without.
 
-Source: Sohn et al. 2020, FixMatch, algorithm 1.
+Group norm, since pseudo-labels are taken as in evaluation: with batch norm, whose running averages
+lag behind, up to half of them were wrong for a while (92.93 to 94.61% in the end).
+
+Source: Sohn et al. 2020, FixMatch, algorithm 1. Alignment: Berthelot et al. 2020, ReMixMatch.
 Command: python scripts/train.py --config=configs/digits_fixmatch.py --workdir=runs/digits_fixmatch
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+  With --config.train.seed=N --config.data.draw=N: a seed of its own for each draw of the labels.
+Hardware: 2 CPU cores (AMD EPYC), 64 s, compilation included, beside other work.
+Expected: 97.19% test accuracy (1.36 standard deviation over 3 draws: 96.97, 95.96, 98.65). The same
+  network on the same 40 labels alone: 81.71% (3.83), and with the weak augmentation, as in
+  digits_few.py, 89.23% (5.54).
 """
 
 from ml_collections import ConfigDict

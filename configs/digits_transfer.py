@@ -1,5 +1,8 @@
 """The digits 5 to 9 with 10 labels each, from a network that has learnt 0 to 4.
 
+These digits gain nothing from it: 10 labels a class and small changes of place teach a network from
+scratch as much. It shows how it is done.
+
 The head starts anew. Its learning rate is the one below; what comes before moves more slowly, the
 more so the nearer it is to the input (discriminative learning rates).
 
@@ -8,9 +11,13 @@ Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Netwo
 Command: python scripts/train.py --config=configs/digits_transfer.py --workdir=runs/digits_transfer
 Before it: configs/digits_0to4.py into runs/digits_0to4; or --config=configs/digits_transfer.py:DIR
 From scratch: --config=configs/digits_transfer.py:scratch
-Linear probe: --config.optimizer.freeze="('Conv_.*', 'GroupNorm_.*')" --config.optimizer.groups="()"
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Linear probe: --config.optimizer.freeze="('Conv_.*', 'GroupNorm_.*')"
+  With --config.train.seed=N --config.data.draw=N: a seed of its own for each draw of the labels.
+Hardware: 2 CPU cores (AMD EPYC), 19 s, compilation included.
+Expected: 95.53% test accuracy (1.40 standard deviation over 3 draws). From scratch, in as many
+  steps, 95.75% (1.40); linear probe 63.31% (5.13). Nor does less of everything help, with one
+  learning rate and a source of 300 steps: validation accuracy after 40 steps without augmentation
+  94.99% and from scratch 94.40%, after 20 with augmentation 86.43% and 89.97%.
 """
 
 from ml_collections import ConfigDict
@@ -19,8 +26,8 @@ from ml_collections import ConfigDict
 def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
   from_scratch = source == 'scratch'
   slower = (
-    ('(Conv|GroupNorm)_[01]/.*', {'learning_rate_multiplier': 0.3}),
-    ('(Conv|GroupNorm)_[23]/.*', {'learning_rate_multiplier': 0.6}),
+    ('(Conv|GroupNorm)_[01]/.*', {'learning_rate_multiplier': 0.1}),
+    ('(Conv|GroupNorm)_[23]/.*', {'learning_rate_multiplier': 0.3}),
   )
   return ConfigDict(
     {
@@ -41,17 +48,17 @@ def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
         'name': 'adamw',
         'learning_rate': 3e-3,
         'schedule': 'cosine',
-        'warmup_steps': 10,
+        'warmup_steps': 30,
         'weight_decay': 0.01,
         'groups': () if from_scratch else slower,
       },
       'train': {
-        'steps': 40,
+        'steps': 300,
         'init_from': '' if from_scratch else source,
         'init_ignore': () if from_scratch else ('head/.*',),
-        'log_every': 10,
-        'eval_every': 20,
-        'checkpoint_every': 20,
+        'log_every': 50,
+        'eval_every': 100,
+        'checkpoint_every': 100,
       },
     }
   )
