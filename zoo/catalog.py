@@ -58,6 +58,8 @@ def pair(length: int) -> Shapes:
 
 GPT2 = 'Radford et al. 2019, Language Models are Unsupervised Multitask Learners'
 VASWANI = 'Vaswani et al. 2017, Attention Is All You Need'
+DOSOVITSKIY = 'Dosovitskiy et al. 2021, An Image is Worth 16x16 Words'
+HE = 'He et al. 2016, Deep Residual Learning for Image Recognition'
 BERT = 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers'
 
 MODELS = {
@@ -105,6 +107,17 @@ MODELS = {
     image(784),
     'Rumelhart et al. 1986, Learning Representations by Back-Propagating Errors',
   ),
+  **{
+    name: Entry(models.ResNet, 'classification', image(224, 224, 3), HE, options)
+    for name, options in models.resnet.SIZES.items()
+  },
+  'resnet18_cifar': Entry(
+    models.ResNet,
+    'classification',
+    image(32, 32, 3),
+    HE,
+    {**models.resnet.SIZES['resnet18'], 'stem': 'cifar', 'num_classes': 10},
+  ),
   'rnn_classifier': Entry(
     models.RNNClassifier,
     'classification',
@@ -116,6 +129,16 @@ MODELS = {
   ),
   'transformer_big': Entry(
     models.Transformer, 'seq2seq', pair(256), VASWANI, models.transformer.SIZES['big']
+  ),
+  **{
+    name: Entry(models.ViT, 'classification', image(224, 224, 3), DOSOVITSKIY, options)
+    for name, options in models.vit.SIZES.items()
+  },
+  'wide_resnet28_10': Entry(
+    models.WideResNet,
+    'classification',
+    image(32, 32, 3),
+    'Zagoruyko and Komodakis 2016, Wide Residual Networks',
   ),
 }
 
