@@ -3,7 +3,7 @@
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import flax.linen as nn
 import jax
@@ -14,8 +14,10 @@ from zoo.config import options_of
 from zoo.data import augment, mixing, randaugment
 from zoo.data.dataset import load_dataset
 from zoo.data.text import load_text
+from zoo.interop.hub import PathLike
+from zoo.interop.initial import with_weights
 from zoo.names import unknown
-from zoo.types import Objective
+from zoo.types import Array, Objective, PyTree
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -161,6 +163,7 @@ TEXT_KINDS = {
 
 # In the order in which they are applied: geometry, colour, erasure, mixing of examples.
 AUGMENTATIONS = {
+  'random_resized_crop': augment.random_resized_crop,
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
   'random_affine': augment.random_affine,
@@ -170,6 +173,7 @@ AUGMENTATIONS = {
   'cutmix': mixing.cutmix,
 }
 MIXING = ('mixup', 'cutmix')
+LABELS = ('label', 'targets')  # leaves of examples that are no inputs of a module
 
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
@@ -183,15 +187,34 @@ def list_models(pattern: str = '*') -> list[str]:
   return sorted(fnmatch.filter(MODELS, pattern))
 
 
-def create_model(name: str, **options: Any) -> nn.Module:
-  """Makes a Linen module by name.
+@overload
+def create_model(name: str, *, pretrained: None = None, **options: Any) -> nn.Module: ...
+
+
+@overload
+def create_model(
+  name: str, *, pretrained: PathLike, key: Array | None = None, **options: Any
+) -> tuple[nn.Module, PyTree]: ...
+
+
+def create_model(
+  name: str, *, pretrained: PathLike | None = None, key: Array | None = None, **options: Any
+) -> nn.Module | tuple[nn.Module, PyTree]:
+  """Makes a Linen module by name; with weights that were trained before, its variables as well.
 
   Args:
     name: one of `list_models()`.
+    pretrained: a folder of weights, or a name on the Hugging Face hub, see `load_pretrained`. With
+      another `num_classes` than these the head is fresh; without one there are as many as there.
+    key: for the fresh head, typed key []; `jax.random.key(0)` if None.
     **options: fields of its class, such as `num_classes`.
 
+  Returns:
+    The module, or (module, variables) with `pretrained`.
+
   Raises:
-    ValueError: an unknown name or option; with the nearest there is.
+    ValueError: an unknown name or option, with the nearest there is; weights of another
+      architecture, with the parameters that do not fit and the nearest to them.
   """
   if name not in MODELS:
     raise unknown('model', name, MODELS)
@@ -200,7 +223,13 @@ def create_model(name: str, **options: Any) -> nn.Module:
   for option in options:
     if option not in valid:
       raise unknown(f'option of model {name}', option, valid)
-  return entry.module(**{**entry.options, **options})
+  module = entry.module(**{**entry.options, **options})
+  if pretrained is None:
+    return module
+  leaves = example_batch(name, 1)
+  inputs = [leaves[leaf] for leaf in leaves if leaf not in LABELS]
+  key = jax.random.key(0) if key is None else key
+  return with_weights(module, pretrained, inputs, options, key)
 
 
 def published(name: str, axis_name: str | None = None) -> Objective:
@@ -213,7 +242,8 @@ def published(name: str, axis_name: str | None = None) -> Objective:
   entry = MODELS[name]
   given = dict(entry.given) | {'axis_name': axis_name, 'input_key': next(iter(entry.example))}
   fields = options_of(entry.module)
-  module = create_model(name, **({'axis_name': axis_name} if 'axis_name' in fields else {}))
+  options: dict[str, Any] = {'axis_name': axis_name} if 'axis_name' in fields else {}
+  module = create_model(name, **options)
   given |= {field: getattr(module, field) for field in fields if field not in given}
   make = OBJECTIVES[entry.objective]
   return make(module, **{k: v for k, v in given.items() if k in arguments_of(make)})

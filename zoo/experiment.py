@@ -93,7 +93,8 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     'optimizer': options_of(make_optimizer, given=('total_steps',)),
     'train': options_of(TrainSettings),
   }
-  sections['model'] = {**entry.options, **sections['model']}
+  published = {name: value for name, value in entry.options.items() if name not in GIVEN}
+  sections['model'] = {**published, **sections['model']}
   sections['data']['augment'] = {
     name: complete(f'data.augment.{name}', values, options_of(augmentation(name), given=GIVEN))
     for name, values in sections['data'].get('augment', {}).items()

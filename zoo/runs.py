@@ -10,7 +10,7 @@ from zoo.data import normalize, tokenizers
 from zoo.data.dataset import Dataset
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.interop.hub import load_pretrained
-from zoo.interop.initial import match_params
+from zoo.interop.initial import match_variables
 from zoo.training import build, rundir
 from zoo.training.checkpoint import CheckpointError, Checkpoints
 from zoo.training.program import Program
@@ -90,7 +90,7 @@ def open_run(workdir: Path, which: str = 'last') -> Run:
 
 
 def initialize(experiment: Experiment, program: Program, state: TrainState) -> TrainState:
-  """Gives a fresh state the weights that `train.init_from` names.
+  """Gives a fresh state the weights, and batch statistics, that `train.init_from` names.
 
   Args:
     experiment: whose settings name a folder of published weights, a name on the Hugging Face hub,
@@ -109,19 +109,19 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
       experiment.dataset.tokenizer, tokenizer.fingerprint, f'train.init_from={settings.init_from}'
     )
   params, extras = jax.device_get((state.params, state.extras))
-  weights = match_params(
-    objective.variables(params, extras)['params'],
+  variables = match_variables(
+    objective.variables(params, extras),
     loaded,
     settings.init_ignore,
     getattr(experiment.module, 'vocab_size', 0),
   )
-  params, extras = objective.adopt(params, extras, weights)
+  params, extras = objective.adopt(params, extras, variables)
   placed = experiment.parallel.put((params, extras), (program.state.params, program.state.extras))
   return state.replace(params=placed[0], extras=placed[1])
 
 
 def weights_of(source: str) -> tuple[PyTree, Any]:
-  """Parameters and tokenizer (or None) of an earlier run, or of a model that was published."""
+  """Variables and tokenizer (or None) of an earlier run, or of a model that was published."""
   folder = Path(source)
   if not (folder / 'checkpoints').is_dir():
     return load_pretrained(source)[1:]
@@ -129,7 +129,7 @@ def weights_of(source: str) -> tuple[PyTree, Any]:
     run = open_run(folder, 'best')
   except ValueError:
     run = open_run(folder)
-  return jax.device_get(run.variables['params']), run.experiment.dataset.tokenizer
+  return jax.device_get(run.variables), run.experiment.dataset.tokenizer
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int | None:
