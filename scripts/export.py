@@ -3,9 +3,10 @@
   python scripts/export.py --workdir=runs/pydocs_gpt_bpe --out=exported [--step=best]
   python scripts/export.py --from=FOLDER --out=exported --format=stablehlo [--length=128]
 
-The safetensors of GPT-2, BERT and Marian models load with `transformers`; those of all others, with
-names of our own, by `zoo.load_pretrained`. A program runs wherever JAX does, without the zoo, on
-batches of any size. What was averaged or adapted in training is exported as it is evaluated.
+The safetensors of GPT-2, BERT, Marian, ResNet and ViT models load with `transformers`; those of all
+others, with names of our own, by `zoo.load_pretrained`. A program runs wherever JAX does, without
+the zoo, on batches of any size. What was averaged or adapted in training is exported as it is
+evaluated.
 """
 
 import inspect
@@ -83,8 +84,7 @@ def main(argv: list[str]) -> int:
 
 def from_folder(source: str) -> Model:
   """A model that `load_pretrained` reads."""
-  module, params, tokenizer = hub.load_pretrained(source)
-  return Model(module, {'params': params}, tokenizer)
+  return Model(*hub.load_pretrained(source))
 
 
 def from_run(workdir: Path, step: str) -> Model:

@@ -117,7 +117,8 @@ def load(workdir: str | None, source: str | None, step: str) -> tuple[Any, PyTre
     module, tokenizer = run.experiment.module, run.experiment.dataset.tokenizer
     params = jax.device_get(run.variables)['params']
   else:
-    module, params, tokenizer = zoo.load_pretrained(str(source))
+    module, variables, tokenizer = zoo.load_pretrained(str(source))
+    params = variables['params']
   where, name = workdir or source, type(module).__name__
   if not hasattr(module, 'decode'):
     raise ValueError(f'{where} holds a {name}, which generates no text')

@@ -23,6 +23,7 @@ PUBLIC = {
   'fashion_mnist': ((28, 28, 1), 10),
   'cifar10': ((32, 32, 3), 10),
   'celeb_a': ((64, 64, 3), 0),  # no labels
+  'imagenet2012': ((32, 32, 3), 1000),
 }
 # Public sets of text: their fields, and classes if they have labels.
 TEXTS = {
@@ -33,8 +34,12 @@ TEXTS = {
   'wmt14_translate/de-en': (('de', 'en'), 0),
 }
 BATCH = 8
-# What makes the large models small; their own sizes are traced, but not computed with.
+# What makes large models small; their own sizes are traced, but not computed with.
 SMALL = {
+  'resnet18_cifar': {'stage_sizes': (1,), 'width': 4},
+  'resnet18': {'stage_sizes': (1, 1, 1), 'width': 4},
+  'resnet50': {'stage_sizes': (1,), 'width': 4},
+  'vit': {'num_layers': 1, 'width': 16, 'num_heads': 2, 'ffn_width': 32},
   'gpt2': {'num_layers': 2, 'width': 32, 'num_heads': 2, 'context_length': 16},
   'dcgan': {'width': 4},
   'bert': {'num_layers': 2, 'width': 32, 'num_heads': 2, 'ffn_width': 64, 'max_length': 16},
@@ -88,11 +93,14 @@ def shapes_of(experiment) -> Any:
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_two_steps(path, tmp_path, monkeypatch):
   config = read(path, tmp_path, monkeypatch)
-  if small := SMALL.get(config.model.name.removesuffix('_big')):
+  if small := next((x for name, x in SMALL.items() if config.model.name.startswith(name)), None):
     shapes_of(make_experiment(config, devices=jax.devices()[:1]))  # of the size it says
     config.model.update(small)
+    config.optimizer.warmup_steps = 0  # whose first steps are too small for what starts at zero
     if 'length' in config.data:
       config.data.length = min(config.data.length, 16)
+    elif config.data.image_size:
+      config.data.image_size = (32, 32)
     if config.objective.get('loss_chunk'):
       config.objective.loss_chunk = 4
   experiment = make_experiment(config, devices=jax.devices()[:1])

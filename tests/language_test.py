@@ -136,6 +136,6 @@ def test_averaged_weights_are_what_a_model_is_used_with():
   _, batch = jax.jit(source.next)(source.init(jax.random.key(1)), None, source.data)
   params, extras = objective.init(jax.random.key(0), batch)
   weights = jax.tree.map(jnp.ones_like, params)
-  adopted = objective.adopt(params, extras, weights)
+  adopted = objective.adopt(params, extras, {'params': weights})
   chex.assert_trees_all_equal(objective.variables(*adopted)['params'], weights)
   chex.assert_trees_all_equal(adopted[0], weights)

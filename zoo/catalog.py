@@ -3,7 +3,7 @@
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import flax.linen as nn
 import jax
@@ -16,8 +16,10 @@ from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
 from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
+from zoo.interop.hub import PathLike
+from zoo.interop.initial import with_weights
 from zoo.names import unknown
-from zoo.types import Objective
+from zoo.types import Array, Objective, PyTree
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -61,6 +63,8 @@ def pair(length: int) -> Shapes:
 GPT2 = 'Radford et al. 2019, Language Models are Unsupervised Multitask Learners'
 VASWANI = 'Vaswani et al. 2017, Attention Is All You Need'
 KINGMA = 'Kingma and Welling 2014, Auto-Encoding Variational Bayes'
+DOSOVITSKIY = 'Dosovitskiy et al. 2021, An Image is Worth 16x16 Words'
+HE = 'He et al. 2016, Deep Residual Learning for Image Recognition'
 BERT = 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers'
 
 MODELS = {
@@ -128,6 +132,17 @@ MODELS = {
     image(784),
     'Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks',
   ),
+  **{
+    name: Entry(models.ResNet, 'classification', image(224, 224, 3), HE, options)
+    for name, options in models.resnet.SIZES.items()
+  },
+  'resnet18_cifar': Entry(
+    models.ResNet,
+    'classification',
+    image(32, 32, 3),
+    HE,
+    {**models.resnet.SIZES['resnet18'], 'stem': 'cifar', 'num_classes': 10},
+  ),
   'rnn_classifier': Entry(
     models.RNNClassifier,
     'classification',
@@ -147,6 +162,16 @@ MODELS = {
     'Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation',
   ),
   'vae': Entry(models.VAE, 'vae', {'image': ((28, 28, 1), 'float32')}, KINGMA),
+  **{
+    name: Entry(models.ViT, 'classification', image(224, 224, 3), DOSOVITSKIY, options)
+    for name, options in models.vit.SIZES.items()
+  },
+  'wide_resnet28_10': Entry(
+    models.WideResNet,
+    'classification',
+    image(32, 32, 3),
+    'Zagoruyko and Komodakis 2016, Wide Residual Networks',
+  ),
 }
 
 OBJECTIVES = {
@@ -184,6 +209,7 @@ TEXT_KINDS = {
 
 # In the order in which they are applied: geometry, colour, erasure, mixing of examples.
 AUGMENTATIONS = {
+  'random_resized_crop': augment.random_resized_crop,
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
   'random_affine': augment.random_affine,
@@ -194,6 +220,7 @@ AUGMENTATIONS = {
   'cutmix': mixing.cutmix,
 }
 MIXING = ('mixup', 'cutmix')
+LABELS = ('label', 'targets')  # leaves of examples that are no inputs of a module
 
 # What makes the views that an objective compares; its arguments are options of the data section.
 VIEWS = {
@@ -216,15 +243,34 @@ def list_models(pattern: str = '*') -> list[str]:
   return sorted(fnmatch.filter(MODELS, pattern))
 
 
-def create_model(name: str, **options: Any) -> nn.Module:
-  """Makes a Linen module by name.
+@overload
+def create_model(name: str, *, pretrained: None = None, **options: Any) -> nn.Module: ...
+
+
+@overload
+def create_model(
+  name: str, *, pretrained: PathLike, key: Array | None = None, **options: Any
+) -> tuple[nn.Module, PyTree]: ...
+
+
+def create_model(
+  name: str, *, pretrained: PathLike | None = None, key: Array | None = None, **options: Any
+) -> nn.Module | tuple[nn.Module, PyTree]:
+  """Makes a Linen module by name; with weights that were trained before, its variables as well.
 
   Args:
     name: one of `list_models()`.
+    pretrained: a folder of weights, or a name on the Hugging Face hub, see `load_pretrained`. With
+      another `num_classes` than these the head is fresh; without one there are as many as there.
+    key: for the fresh head, typed key []; `jax.random.key(0)` if None.
     **options: fields of its class, such as `num_classes`.
 
+  Returns:
+    The module, or (module, variables) with `pretrained`.
+
   Raises:
-    ValueError: an unknown name or option; with the nearest there is.
+    ValueError: an unknown name or option, with the nearest there is; weights of another
+      architecture, with the parameters that do not fit and the nearest to them.
   """
   if name not in MODELS:
     raise unknown('model', name, MODELS)
@@ -233,7 +279,13 @@ def create_model(name: str, **options: Any) -> nn.Module:
   for option in options:
     if option not in valid:
       raise unknown(f'option of model {name}', option, valid)
-  return entry.module(**{**entry.options, **options})
+  module = entry.module(**{**entry.options, **options})
+  if pretrained is None:
+    return module
+  leaves = example_batch(name, 1)
+  inputs = [leaves[leaf] for leaf in leaves if leaf not in LABELS]
+  key = jax.random.key(0) if key is None else key
+  return with_weights(module, pretrained, inputs, options, key)
 
 
 def published(name: str, axis_name: str | None = None) -> Objective:
@@ -246,7 +298,8 @@ def published(name: str, axis_name: str | None = None) -> Objective:
   entry = MODELS[name]
   given = dict(entry.given) | {'axis_name': axis_name, 'input_key': next(iter(entry.example))}
   fields = options_of(entry.module)
-  module = create_model(name, **({'axis_name': axis_name} if 'axis_name' in fields else {}))
+  options: dict[str, Any] = {'axis_name': axis_name} if 'axis_name' in fields else {}
+  module = create_model(name, **options)
   given |= {field: getattr(module, field) for field in fields if field not in given}
   make = OBJECTIVES[entry.objective]
   return make(module, **{k: v for k, v in given.items() if k in arguments_of(make)})

@@ -99,7 +99,8 @@ def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     'optimizer': options_of(make_optimizer, given=('total_steps',)),
     'train': options_of(TrainSettings),
   }
-  sections['model'] = {**entry.options, **sections['model']}
+  published = {name: value for name, value in entry.options.items() if name not in GIVEN}
+  sections['model'] = {**published, **sections['model']}
   for key in AUGMENTED:
     sections['data'][key] = {
       name: complete(f'data.{key}.{name}', values, options_of(augmentation(name), given=GIVEN))

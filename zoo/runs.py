@@ -11,7 +11,7 @@ from zoo.data import normalize, tokenizers
 from zoo.data.dataset import Dataset
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.interop.hub import load_pretrained
-from zoo.interop.initial import match_params
+from zoo.interop.initial import match_variables
 from zoo.training import build, rundir
 from zoo.training.checkpoint import CheckpointError, Checkpoints
 from zoo.training.program import Program
@@ -91,7 +91,7 @@ def open_run(workdir: Path, which: str = 'last') -> Run:
 
 
 def initialize(experiment: Experiment, program: Program, state: TrainState) -> TrainState:
-  """Gives a fresh state the weights that `train.init_from` names.
+  """Gives a fresh state the weights, and batch statistics, that `train.init_from` names.
 
   Args:
     experiment: whose settings name a folder of published weights, a name on the Hugging Face hub,
@@ -110,13 +110,13 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
       experiment.dataset.tokenizer, tokenizer.fingerprint, f'train.init_from={settings.init_from}'
     )
   params, extras = jax.device_get((state.params, state.extras))
-  weights = match_params(
-    objective.variables(params, extras)['params'],
+  variables = match_variables(
+    objective.variables(params, extras),
     loaded,
     settings.init_ignore,
     getattr(experiment.module, 'vocab_size', 0),
   )
-  params, extras = objective.adopt(params, extras, weights)
+  params, extras = objective.adopt(params, extras, variables)
   placed = experiment.parallel.put((params, extras), (program.state.params, program.state.extras))
   return state.replace(params=placed[0], extras=placed[1])
 
@@ -150,7 +150,7 @@ def teach(experiment: Experiment, program: Program, state: TrainState) -> TrainS
     if not isinstance(tree, dict):
       return tree
     return {
-      name: match_params(x, loaded) if name == 'teacher' else replaced(x)
+      name: match_variables(x, loaded) if name == 'teacher' else replaced(x)
       for name, x in tree.items()
     }
 
@@ -159,12 +159,12 @@ def teach(experiment: Experiment, program: Program, state: TrainState) -> TrainS
 
 
 def weights_of(source: str) -> tuple[PyTree, Any]:
-  """Parameters and tokenizer (or None) of an earlier run, or of a model that was published."""
+  """Variables and tokenizer (or None) of an earlier run, or of a model that was published."""
   folder = Path(source)
   if not (folder / 'checkpoints').is_dir():
     return load_pretrained(source)[1:]
   run = best_of(folder)
-  return jax.device_get(run.variables['params']), run.experiment.dataset.tokenizer
+  return jax.device_get(run.variables), run.experiment.dataset.tokenizer
 
 
 def best_of(workdir: Path) -> Run:

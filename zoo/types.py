@@ -58,10 +58,11 @@ def as_trained(params: PyTree, extras: PyTree) -> PyTree:
   return {'params': params, **extras}
 
 
-def in_place_of_params(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-  """The `adopt` of an objective that trains all parameters of its module."""
+def as_variables(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+  """The `adopt` of an objective that trains all parameters of its module: undoes `as_trained`."""
   del params
-  return weights, extras
+  others = {name: collection for name, collection in variables.items() if name != 'params'}
+  return variables['params'], {**extras, **others}
 
 
 class Objective(NamedTuple):
@@ -78,8 +79,8 @@ class Objective(NamedTuple):
     predict: (params, extras, batch) -> what the trained model says of a batch (logits, a picture).
     variables: (params, extras) -> what the module is applied to where the model is used, as in
       evaluation: an average in place of the parameters, adapters merged into them.
-    adopt: (params, extras, weights) -> (params, extras), of a fresh state: so that `variables` has
-      these weights for its parameters. For weights that were trained before.
+    adopt: (params, extras, variables) -> (params, extras), of a fresh state: so that `variables`
+      then gives these. For what was trained before.
     parts: entries of the parameters that are networks of their own: the step reports the norm of
       the gradient of each.
   """
@@ -90,7 +91,7 @@ class Objective(NamedTuple):
   refresh: Callable[[PyTree, PyTree, Array], PyTree] = keep
   predict: Callable[[PyTree, PyTree, Batch], PyTree] | None = None
   variables: Callable[[PyTree, PyTree], PyTree] = as_trained
-  adopt: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]] = in_place_of_params
+  adopt: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]] = as_variables
   parts: tuple[str, ...] = ()
 
 

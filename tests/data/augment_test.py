@@ -15,6 +15,7 @@ from zoo.data import augment, mixing, randaugment
 FACTORIES = {
   'random_crop': lambda: augment.random_crop(3),
   'random_crop_reflect': lambda: augment.random_crop(2, 'reflect'),
+  'random_resized_crop': augment.random_resized_crop,
   'random_flip': augment.random_flip,
   'random_affine': lambda: augment.random_affine(20.0, 0.1, (0.8, 1.25), 10.0),
   'cutout': lambda: augment.cutout(3),
@@ -347,6 +348,44 @@ def test_soft_labels():
     assert same.dtype == jnp.float32
 
 
+# Random resized crops: the box is read off a picture of its own coordinates.
+
+
+def boxes(scale, ratio, shape=(24, 30), count=400):
+  """The (top, left, height, width) of each box, as fractions of the picture's sides."""
+  h, w = shape
+  rows, columns = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing='ij')
+  images = np.broadcast_to(np.stack([rows, columns], -1), (count, h, w, 2)).astype(np.float32)
+  out = images_of(augment.random_resized_crop(scale, ratio), images)
+  # Of the middle alone: at the picture's rim the last pixel is repeated.
+  middle = out[:, h // 2 - 3 : h // 2 + 4, w // 2 - 3 : w // 2 + 4]
+  height = (middle[:, 6, 0, 0] - middle[:, 0, 0, 0]) / 6 * h
+  width = (middle[:, 0, 6, 1] - middle[:, 0, 0, 1]) / 6 * w
+  top = middle[:, 0, 0, 0] - (h // 2 - 3 + 0.5) / h * height
+  left = middle[:, 0, 0, 1] - (w // 2 - 3 + 0.5) / w * width
+  return top, left, height, width
+
+
+def test_boxes_have_the_area_and_proportions_asked_for_and_lie_inside():
+  top, left, height, width = boxes((0.3, 0.6), (0.5, 2.0))
+  assert (np.minimum(top, left) > -1e-4).all()
+  assert (top + height < 1 + 1e-4).all() and (left + width < 1 + 1e-4).all()
+  area, shape = height * width, (30 * width) / (24 * height)
+  assert 0.3 - 1e-3 < area.min() < 0.32 and 0.58 < area.max() < 0.6 + 1e-3
+  assert 0.5 - 1e-3 < shape.min() < 0.6 and 1.7 < shape.max() < 2 + 1e-3
+  free = 1 - height
+  places = top / free  # uniform where there is room
+  assert scipy.stats.kstest(places[free > 0.05], 'uniform').pvalue > 1e-3
+
+
+def test_a_box_of_the_whole_picture_changes_nothing():
+  images = make_batch()['image']
+  crop = augment.random_resized_crop((1.0, 1.0), (10 / 8, 10 / 8))
+  np.testing.assert_allclose(images_of(crop, images), images, atol=1e-5)
+  impossible = augment.random_resized_crop((1.0, 1.0), (3.0, 4.0))  # then the whole, too
+  np.testing.assert_allclose(images_of(impossible, images), images, atol=1e-5)
+
+
 # Bad input.
 
 
@@ -356,6 +395,9 @@ def test_soft_labels():
     (lambda: augment.random_crop(-1), 'padding must not be negative'),
     (lambda: augment.random_crop(1, 'reflekt'), "unknown mode 'reflekt', did you mean 'reflect'"),
     (lambda: augment.random_affine(scale=(1.2, 0.8)), 'scale'),
+    (lambda: augment.random_resized_crop((0.0, 1.0)), 'scale must be 0 < low <= high <= 1'),
+    (lambda: augment.random_resized_crop((0.5, 1.1)), 'scale must be 0 < low <= high <= 1'),
+    (lambda: augment.random_resized_crop(ratio=(2, 1)), 'ratio must be 0 < low <= high'),
     (lambda: augment.cutout(0), 'size'),
     (lambda: mixing.mixup(0.0), 'mixup: alpha'),
     (lambda: mixing.cutmix(-1.0), 'cutmix: alpha'),
@@ -375,7 +417,7 @@ def test_bad_labels(factory):
     factory(num_classes=5)(jax.random.key(0), {**batch, 'label': jnp.ones((8, 4))})
 
 
-@pytest.mark.parametrize('name', ['random_affine', 'mixup', 'rand_augment'])
+@pytest.mark.parametrize('name', ['random_affine', 'random_resized_crop', 'mixup', 'rand_augment'])
 def test_interpolation_refuses_bytes(name):
   batch = {**make_batch(), 'image': jnp.zeros((8, 8, 10, 3), jnp.uint8)}
   with pytest.raises(ValueError, match=f'{name}: images must be floating point.*uint8'):

@@ -6,6 +6,7 @@ agreement with independent implementations is tested where neither is installed.
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import torch
@@ -130,6 +131,74 @@ def marian() -> dict[str, np.ndarray]:
   }
 
 
+def resnet() -> dict[str, np.ndarray]:
+  """`ResNetForImageClassification` of both kinds of blocks, judged and trained on one batch."""
+  arrays = {}
+  for kind, channels in (('basic', [4, 8]), ('bottleneck', [8, 16])):
+    torch.manual_seed(0)
+    width = channels[0] if kind == 'basic' else channels[0] // 4
+    config = transformers.ResNetConfig(
+      embedding_size=width, hidden_sizes=channels, depths=[1, 1], layer_type=kind, num_labels=3
+    )
+    model = unlike(transformers.ResNetForImageClassification(config).double(), noise=0.2)
+    images, labels = torch.randn(4, 3, 14, 18).half().double(), torch.tensor([2, 0, 1, 1])
+    for name, x in model.named_buffers():
+      if x.dtype == torch.float64:  # statistics, of which a variance is positive
+        x.copy_((torch.rand_like(x) + (0.5 if 'var' in name else -0.5)).float())
+    state = {name: x.clone() for name, x in model.state_dict().items()}
+    evaluated = model.eval()(images).logits
+    out = model.train()(images, labels=labels)
+    means = {name: x for name, x in model.named_buffers() if name.endswith('running_mean')}
+    found = {
+      'config': np.array(json.dumps(config.to_dict())),
+      'images': images.half().numpy(),
+      'labels': labels.int().numpy(),
+      'evaluated': evaluated.detach().float().numpy(),
+      'trained': out.logits.detach().float().numpy(),
+      **named('w', state),
+      **named('gradient', gradient_norms(model, out.loss)),
+      **named('mean', means),
+    }
+    arrays |= {f'{kind}/{name}': x for name, x in found.items()}
+  return arrays
+
+
+def vit() -> dict[str, np.ndarray]:
+  """A `ViTForImageClassification`, its names as in files, which are not those in memory."""
+  torch.manual_seed(0)
+  config = transformers.ViTConfig(
+    hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
+    patch_size=4, num_labels=3,
+  )  # fmt: skip
+  model = unlike(transformers.ViTForImageClassification(config).double()).eval()
+  images, labels = torch.randn(3, 3, 12, 12).float().double(), torch.tensor([2, 0, 1])
+  out = model(images, labels=labels)
+  norms = gradient_norms(model, out.loss)
+  return {
+    'config': np.array(json.dumps(config.to_dict())),
+    'images': images.float().numpy(),
+    'labels': labels.int().numpy(),
+    'logits': out.logits.detach().float().numpy(),
+    **named('w', {published(name): x for name, x in trained(model).items()}),
+    **named('gradient', {published(name): x for name, x in norms.items()}),
+  }
+
+
+def published(name: str) -> str:
+  """The name that a parameter of ViT has in files."""
+  for theirs, ours in (
+    (r'layers\.(\d+)', r'encoder.layer.\1'),
+    (r'attention\.q_proj', 'attention.attention.query'),
+    (r'attention\.k_proj', 'attention.attention.key'),
+    (r'attention\.v_proj', 'attention.attention.value'),
+    (r'attention\.o_proj', 'attention.output.dense'),
+    (r'mlp\.fc1', 'intermediate.dense'),
+    (r'mlp\.fc2', 'output.dense'),
+  ):
+    name = re.sub(theirs, ours, name)
+  return name
+
+
 if __name__ == '__main__':
-  for make in (gpt2, bert, marian):
+  for make in (gpt2, bert, marian, resnet, vit):
     np.savez_compressed(HERE / f'{make.__name__}.npz', **make())

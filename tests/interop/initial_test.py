@@ -75,7 +75,7 @@ def test_a_run_starts_from_it_under_every_wrapper():
   for objective in (plain, adapted, with_ema(plain, 0.9), with_ema(adapted, 0.9)):
     fresh = objective.init(jax.random.key(0), batch)
     weights = match_params(objective.variables(*fresh)['params'], loaded)
-    params, extras = objective.adopt(*fresh, weights)
+    params, extras = objective.adopt(*fresh, {'params': weights})
     chex.assert_trees_all_equal_structs((params, extras), fresh)
     used = objective.variables(params, extras)
     chex.assert_trees_all_equal(used['params'], loaded)

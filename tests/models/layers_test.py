@@ -1,5 +1,6 @@
 """Activations and norms by name, against formulas in NumPy."""
 
+import operator
 from typing import Any
 
 import chex
@@ -9,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.models.layers import ACTIVATIONS, activation, compute_dtype, normalization
+from zoo.models.layers import (
+  ACTIVATIONS,
+  activation,
+  compute_dtype,
+  normalization,
+  stochastic_depth,
+)
 
 X = 3 + 2 * np.random.default_rng(0).normal(size=(4, 5, 6, 32)).astype(np.float32)
 
@@ -18,11 +25,17 @@ class Norm(nn.Module):
   kind: str
   momentum: float = 0.9
   axis_name: str | None = None
+  synchronise: bool = True
 
   @nn.compact
   def __call__(self, x, *, train):
     return normalization(
-      self.kind, x.shape[-1], train=train, momentum=self.momentum, axis_name=self.axis_name
+      self.kind,
+      x.shape[-1],
+      train=train,
+      momentum=self.momentum,
+      axis_name=self.axis_name,
+      synchronise=self.synchronise,
     )(x)
 
 
@@ -124,3 +137,29 @@ def test_unknown_names_are_answered_with_the_nearest(call, message):
   with pytest.raises(ValueError) as error:
     call()
   assert str(error.value).startswith(message) and '\n' not in str(error.value)
+
+
+def test_devices_that_share_no_statistics_share_the_averages():
+  x = jnp.arange(8 * 3 * 2, dtype=jnp.float32).reshape(8, 3, 2) ** 2
+  module = Norm('batch', axis_name='data', synchronise=False)
+  variables = Norm('batch').init(jax.random.key(0), x[0], train=True)
+  chex.assert_trees_all_equal(module.init(jax.random.key(0), x[0], train=False), variables)
+  apply = lambda module, x: module.apply(variables, x, train=True, mutable=['batch_stats'])
+  y, updates = jax.pmap(lambda x: apply(module, x), 'data')(x)
+  alone = [apply(Norm('batch'), share) for share in x]
+  np.testing.assert_allclose(y, jnp.stack([y for y, _ in alone]), rtol=1e-5, atol=1e-5)
+  mean = jax.tree.map(lambda *shares: sum(shares) / 8, *(stats for _, stats in alone))
+  for device in range(8):
+    share = jax.tree.map(operator.itemgetter(device), updates)
+    chex.assert_trees_all_close(share, mean, rtol=1e-5)
+
+
+def test_stochastic_depth_drops_whole_examples_and_scales_the_others():
+  x = jax.random.normal(jax.random.key(0), (400, 3, 2))
+  drop = stochastic_depth(0.25, x.ndim)
+  y: Any = drop.apply({}, x, deterministic=False, rngs={'dropout': jax.random.key(1)})
+  kept = np.asarray((y != 0).any((1, 2)))
+  np.testing.assert_allclose(y[kept], x[kept] / 0.75, rtol=1e-6)
+  assert not y[~kept].any()
+  assert 0.68 < kept.mean() < 0.82  # three standard deviations
+  np.testing.assert_array_equal(drop.apply({}, x, deterministic=True), x)

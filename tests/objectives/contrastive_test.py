@@ -75,7 +75,7 @@ def test_features_and_variables_are_those_of_the_module():
   np.testing.assert_array_equal(features, expected)
 
   weights = jax.tree.map(jnp.zeros_like, params['backbone'])
-  adopted, _ = objective.adopt(params, extras, weights)
+  adopted, _ = objective.adopt(params, extras, {'params': weights})
   assert adopted['projection'] is params['projection'] and adopted['backbone'] is weights
 
   same = {'first': batch, 'second': batch}

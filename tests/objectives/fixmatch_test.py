@@ -144,7 +144,7 @@ def test_the_teacher_averages_makes_the_pseudo_labels_and_is_what_is_used():
   np.testing.assert_allclose(logits, LABELED['image'] + jnp.array([[1.0, 0, 0]]), rtol=1e-6)
   # e * 0.05 of the last weak view is 0.125 of its whole: no longer sure.
   assert objective.loss(params, extras, VIEWS, KEY)[1][1]['mask_rate'] == pytest.approx(1 / 3)
-  adopted = objective.adopt(params, extras, new)
+  adopted = objective.adopt(params, extras, {'params': new})
   chex.assert_trees_all_equal(objective.variables(*adopted)['params'], new)
 
 

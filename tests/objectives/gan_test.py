@@ -261,7 +261,7 @@ def test_the_average_follows_its_formula_and_makes_the_pictures():
     evaluate(state.params, state.extras, BATCH, KEY), evaluate(other, state.extras, BATCH, KEY)
   )
   weights = jax.tree.map(jnp.ones_like, state.params)
-  params, extras = objective.adopt(state.params, state.extras, weights)
+  params, extras = objective.adopt(state.params, state.extras, {'params': weights})
   chex.assert_trees_all_equal(objective.variables(params, extras)['params'], weights)
 
 

@@ -223,7 +223,7 @@ def test_what_is_trained_in_full_is_no_target_and_takes_adopted_weights():
   assert all(jnp.any(x != 0) for x in jax.tree.leaves(grads['full']))
 
   weights = jax.tree.map(lambda x: x * 2, base)
-  adopted = wrapped.adopt(params, extras, weights)
+  adopted = wrapped.adopt(params, extras, {'params': weights})
   chex.assert_trees_all_equal(wrapped.variables(*adopted)['params'], weights)
 
 

@@ -152,10 +152,10 @@ def test_what_transformers_saves_we_load_also_in_several_files(tmp_path):
   assert len(list((tmp_path / 'several').glob('*.safetensors'))) > 1
   _, expected = ours(model)
   for folder in ('one', 'several'):
-    module, params, tokenizer = hub.load_pretrained(tmp_path / folder, dropout=0.0)
+    module, variables, tokenizer = hub.load_pretrained(tmp_path / folder, dropout=0.0)
     assert tokenizer is None
     assert module.vocab_size == 97
-    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    jax.tree.map(np.testing.assert_array_equal, variables['params'], expected)
 
 
 @pytest.mark.parametrize('size', SIZES)

@@ -74,10 +74,10 @@ def test_a_language_model_is_exported_from_a_folder(gpt2, tmp_path):
     assert (tmp_path / 'again' / name).read_bytes() == (gpt2 / name).read_bytes()
 
   exported(tmp_path / 'program', f'--from={gpt2}', '--format=stablehlo')
-  module, params, _ = hub.load_pretrained(gpt2)
+  module, variables, _ = hub.load_pretrained(gpt2)
   for shape in ((1, 8), (3, 5)):
     tokens = jax.random.randint(jax.random.key(1), shape, 0, 260)
-    expected = module.apply({'params': params}, tokens)
+    expected = module.apply(variables, tokens)
     logits = called(tmp_path / 'program', {'tokens': tokens})
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
   signature = json.loads((tmp_path / 'program/signature.json').read_text())

@@ -69,7 +69,7 @@ def output(*args):
 
 def test_one_continuation_is_printed_as_it_comes_with_the_speed(folder):
   text = output(f'--from={folder}', '--prompt=abc', '--max_new_tokens=20', '--temperature=0')
-  params = hub.load_pretrained(folder)[1]
+  params = hub.load_pretrained(folder)[1]['params']
   (tokens,) = generate(MODULE, params, [list(b'abc')], max_new_tokens=20, temperature=0)[0]
   shown, speed = text[: text.rindex('\n\n')], text.splitlines()[-1]
   assert shown == 'abc' + TOKENIZER.decode(tokens)
@@ -88,7 +88,7 @@ def test_several_continuations_in_json(folder, tmp_path):
   prompts = [result['prompt'] for result in report['results']]
   assert prompts == ['abc', 'xy', 'z']
   expected = generate(
-    *(MODULE, hub.load_pretrained(folder)[1], [list(p.encode()) for p in prompts]),
+    *(MODULE, hub.load_pretrained(folder)[1]['params'], [list(p.encode()) for p in prompts]),
     key=jax.random.key(3),
     eos_id=TOKENIZER.eos_id,
     **options,
@@ -152,7 +152,7 @@ def test_bad_input_is_one_line(folder, args, message):
 
 
 def test_a_tokenizer_that_does_not_match_is_refused(folder, tmp_path):
-  params = hub.load_pretrained(folder)[1]
+  params = hub.load_pretrained(folder)[1]['params']
   hub.save_pretrained(tmp_path, MODULE, {'params': params}, TOKENIZER)
   CharTokenizer(''.join(map(chr, range(300)))).save(tmp_path)
   done = command.run('generate', f'--from={tmp_path}', '--prompt=a')

@@ -64,6 +64,56 @@ def random_crop(padding: int = 4, mode: str = 'constant') -> Augmentation:
   return apply
 
 
+def random_resized_crop(
+  scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (0.75, 4 / 3)
+) -> Augmentation:
+  """Cuts out a box of random area, proportions and place, and enlarges it to the whole, bilinearly.
+
+  Area and proportions are drawn ten times, and the first box that fits is taken; if none does, the
+  whole image. The box is at most as large as the image, so that nothing is lost by sampling.
+
+  Args:
+    scale: bounds of the uniform area, as a fraction of the image's.
+    ratio: bounds of width / height, uniform in their logarithm.
+
+  Raises:
+    ValueError: if bounds are not positive and in order, or the area is above 1.
+
+  References:
+    Szegedy et al., Going Deeper with Convolutions, 2015, section 6.
+  """
+  if not 0 < scale[0] <= scale[1] <= 1:
+    raise ValueError(f'random_resized_crop: scale must be 0 < low <= high <= 1, got {scale}')
+  if not 0 < ratio[0] <= ratio[1]:
+    raise ValueError(f'random_resized_crop: ratio must be 0 < low <= high, got {ratio}')
+
+  def apply(key: Array, batch: Batch) -> Batch:
+    images = float_images('random_resized_crop', batch)
+    b, h, w, _ = images.shape
+    area_key, ratio_key, place_key = jax.random.split(key, 3)
+    area = jax.random.uniform(area_key, (b, 10), minval=scale[0], maxval=scale[1])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    shape = jnp.exp(jax.random.uniform(ratio_key, (b, 10), minval=low, maxval=high))
+    # Sides as fractions of the image's: their product is the area.
+    tall, wide = jnp.sqrt(area / shape * (w / h)), jnp.sqrt(area * shape * (h / w))
+    fits = (tall <= 1) & (wide <= 1)
+    first = jnp.argmax(fits, axis=1)[:, None]
+    sides = jnp.stack([tall, wide], axis=2)  # [B, 10, 2]
+    sides = jnp.take_along_axis(sides, first[..., None], axis=1)[:, 0]
+    sides = jnp.where(fits.any(1, keepdims=True), sides, 1.0)  # [B, 2]
+    corners = jax.random.uniform(place_key, (b, 2)) * (1 - sides)
+
+    def enlarge(image: Array, side: Array, corner: Array) -> Array:
+      shift = -corner / side * jnp.array([h, w])
+      return jax.image.scale_and_translate(
+        image, image.shape, (0, 1), 1 / side, shift, 'linear', antialias=False
+      )
+
+    return {**batch, 'image': jax.vmap(enlarge)(images, sides, corners)}
+
+  return apply
+
+
 def random_flip() -> Augmentation:
   """Mirrors each image left to right with probability one half."""
 

@@ -124,9 +124,7 @@ def to_hf(module: BERT, params: PyTree) -> tuple[dict[str, np.ndarray], dict[str
     'tie_word_embeddings': True,
   }
   if 'classifier' in heads:
-    labels = [f'LABEL_{i}' for i in range(module.num_classes)]
-    config['id2label'] = {str(i): label for i, label in enumerate(labels)}
-    config['label2id'] = {label: i for i, label in enumerate(labels)}
+    config |= fields.labels(module.num_classes)
     return tensors, config | {'architectures': ['BertForSequenceClassification']}
   if 'masked_lm' in heads:
     return tensors, config | {'architectures': ['BertForMaskedLM']}

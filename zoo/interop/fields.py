@@ -16,6 +16,27 @@ def size(config: Mapping[str, Any], name: str) -> int:
   return value
 
 
+def sizes(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
+  """A field that must be there and be a list of whole numbers above 0.
+
+  Raises:
+    ValueError: it is not.
+  """
+  value = config.get(name)
+  if not isinstance(value, list | tuple) or not value:
+    raise ValueError(f'config.json: {name} must be whole numbers above 0, not {value!r}')
+  return tuple(size({name: x}, name) for x in value)
+
+
+def labels(count: int) -> dict[str, Any]:
+  """The fields that name classes, of which we know the number."""
+  names = [f'LABEL_{i}' for i in range(count)]
+  return {
+    'id2label': {str(i): name for i, name in enumerate(names)},
+    'label2id': {name: i for i, name in enumerate(names)},
+  }
+
+
 def rate(config: Mapping[str, Any], name: str, default: float) -> float:
   """A field in [0, 1), such as a dropout rate.
 

@@ -2,11 +2,12 @@
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from zoo.interop import bert, gpt2, marian, own
+from zoo.interop import bert, gpt2, marian, own, resnet, vit
 from zoo.interop.tensors import (
   INDEX,
   WHOLE,
@@ -18,11 +19,44 @@ from zoo.interop.tensors import (
 )
 from zoo.models.bert import BERT
 from zoo.models.gpt2 import GPT2
+from zoo.models.resnet import ResNet
 from zoo.models.transformer import Transformer
+from zoo.models.vit import ViT
 from zoo.names import unknown
 from zoo.types import PyTree
 
-LAYOUTS = {'bert': (BERT, bert), 'gpt2': (GPT2, gpt2), 'marian': (Transformer, marian)}
+
+class Layout(NamedTuple):
+  """How others write a model.
+
+  Attributes:
+    module: the Linen class.
+    from_hf: (tensors, config, **options) -> (module, variables).
+    to_hf: (module, variables) -> (tensors, config).
+  """
+
+  module: type[nn.Module]
+  from_hf: Callable[..., tuple[nn.Module, PyTree]]
+  to_hf: Callable[..., tuple[dict[str, Any], dict[str, Any]]]
+
+
+def of_parameters(module: type[nn.Module], layout: Any) -> Layout:
+  """The layout of a model that has parameters and no other variables."""
+
+  def from_hf(tensors, config, **options):
+    module, params = layout.from_hf(tensors, config, **options)
+    return module, {'params': params}
+
+  return Layout(module, from_hf, lambda module, v: layout.to_hf(module, v['params']))
+
+
+LAYOUTS = {
+  'bert': of_parameters(BERT, bert),
+  'gpt2': of_parameters(GPT2, gpt2),
+  'marian': of_parameters(Transformer, marian),
+  'resnet': Layout(ResNet, resnet.from_hf, resnet.to_hf),
+  'vit': of_parameters(ViT, vit),
+}
 # All that is fetched: neither pickles nor code.
 FETCHED = ('*.safetensors', '*.json', 'merges.txt', 'vocab.txt', '*.spm')
 ROLES = ('bos', 'eos', 'pad')
@@ -37,7 +71,8 @@ def load_pretrained(source: PathLike, **options: Any) -> tuple[nn.Module, PyTree
     **options: fields of the module that are not part of what was trained: dropout, dtype ...
 
   Returns:
-    The module, its parameters (float32), and its tokenizer, or None where the folder holds none.
+    The module, its variables (float32: {'params': ...}, and 'batch_stats' where there are some),
+    and its tokenizer, or None where the folder holds none.
 
   Raises:
     ValueError: one line: no such folder or name, no network, an architecture that is not known, a
@@ -52,16 +87,11 @@ def load_pretrained(source: PathLike, **options: Any) -> tuple[nn.Module, PyTree
     raise unknown(f'model_type of {folder}', str(kind), [*LAYOUTS, own.MODEL_TYPE])
   tensors = read_tensors(folder)
   try:
-    if kind == own.MODEL_TYPE:
-      module, variables = own.from_own(tensors, config, **options)
-      params = variables.pop('params')
-      if variables:
-        raise ValueError(f'it has {", ".join(variables)} beside parameters: use own.from_own')
-    else:
-      module, params = LAYOUTS[kind][1].from_hf(tensors, config, **options)
+    read = own.from_own if kind == own.MODEL_TYPE else LAYOUTS[kind].from_hf
+    module, variables = read(tensors, config, **options)
   except ValueError as error:
     raise ValueError(f'{folder}: {error}') from None
-  return module, params, load_tokenizer(folder, getattr(module, 'vocab_size', None))
+  return module, variables, load_tokenizer(folder, getattr(module, 'vocab_size', None))
 
 
 def save_pretrained(
@@ -78,7 +108,7 @@ def save_pretrained(
     tokenizer: its tokenizer, if any.
 
   Returns:
-    The layout: 'gpt2', 'bert', 'marian' or 'zoo'.
+    The layout: one of `LAYOUTS`, or 'zoo'.
 
   Raises:
     ValueError: parameters that do not fit the module.
@@ -91,8 +121,8 @@ def save_pretrained(
   write_tensors(path / WHOLE, tensors)
   (path / INDEX).unlink(missing_ok=True)
   write_json(path / 'config.json', config | ids)
-  if kind != own.MODEL_TYPE:
-    generation = {k: v for k, v in (config | ids).items() if k.endswith('_token_id')}
+  generation = {k: v for k, v in (config | ids).items() if k.endswith('_token_id')}
+  if kind != own.MODEL_TYPE and generation:
     write_json(path / 'generation_config.json', generation)
   if tokenizer is not None:
     tokenizer.save(path)
@@ -110,10 +140,10 @@ def save_pretrained(
 
 def layout_of(module: nn.Module, variables: PyTree) -> tuple[str, dict[str, Any], dict[str, Any]]:
   """(layout, tensors, config) of a model: the layout of `transformers`, if it can express it."""
-  for kind, (cls, layout) in LAYOUTS.items():
-    if type(module) is cls:
+  for kind, layout in LAYOUTS.items():
+    if type(module) is layout.module:
       try:
-        return kind, *layout.to_hf(module, variables['params'])
+        return kind, *layout.to_hf(module, variables)
       except NotImplementedError:  # a variant that the published architecture has not
         break
   return own.MODEL_TYPE, *own.to_own(module, variables)

@@ -1,4 +1,4 @@
-"""What layouts of torch modules have in common: names by rules, and matrices as [out, in]."""
+"""What layouts of torch modules have in common: names by rules, kernels as [out, in, ...]."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ ACTIVATIONS = {
 
 
 def to_params(what: str, found: Mapping[str, np.ndarray], shapes: PyTree, rules: Rules) -> PyTree:
-  """Makes parameters, float32, of tensors.
+  """Makes parameters, or collections of variables, float32, of tensors.
 
   Args:
     what: whose tensors they are, for messages.
@@ -41,12 +41,14 @@ def to_params(what: str, found: Mapping[str, np.ndarray], shapes: PyTree, rules:
   """
   names = {path: name_of(path, rules) for path, _ in paths.named_leaves(shapes)}
   expected = {
-    names[path]: x.shape[::-1] if transposed(path) else x.shape
+    names[path]: tuple(x.shape[axis] for axis in torch_axes(path, x.ndim))
     for path, x in paths.named_leaves(shapes)
   }
   check_names(f'{what} tensors', {name: x.shape for name, x in found.items()}, expected)
   flat = {
-    path: jnp.asarray(found[name].T if transposed(path) else found[name], jnp.float32)
+    path: jnp.asarray(
+      found[name].transpose(np.argsort(torch_axes(path, found[name].ndim))), jnp.float32
+    )
     for path, name in names.items()
   }
   return flax.traverse_util.unflatten_dict(flat, sep='/')
@@ -64,7 +66,7 @@ def to_tensors(what: str, params: PyTree, shapes: PyTree, rules: Rules) -> dict[
   tensors = {}
   for path, x in flat.items():
     x = np.asarray(x, np.float32)
-    tensors[name_of(path, rules)] = np.ascontiguousarray(x.T) if transposed(path) else x
+    tensors[name_of(path, rules)] = np.ascontiguousarray(x.transpose(torch_axes(path, x.ndim)))
   return tensors
 
 
@@ -75,8 +77,10 @@ def name_of(path: str, rules: Rules) -> str:
   return path
 
 
-def transposed(path: str) -> bool:
-  return path.endswith('/kernel')
+def torch_axes(path: str, ndim: int) -> tuple[int, ...]:
+  """Where torch has the axes of a parameter: a kernel [..., in, out] is [out, in, ...] there."""
+  axes = tuple(range(ndim))
+  return axes[-1:] + axes[-2:-1] + axes[:-2] if path.endswith('/kernel') else axes
 
 
 def shapes_of(module: Any, *args: Any, method: Any = None) -> PyTree:

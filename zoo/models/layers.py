@@ -106,6 +106,9 @@ def normalization(
   train: bool,
   momentum: float = 0.9,
   axis_name: str | None = None,
+  synchronise: bool = True,
+  scale_init: Initializer = nn.initializers.ones,
+  name: str | None = None,
 ) -> Callable[[Array], Array]:
   """Makes a normalisation inside a compact method: 'BatchNorm_0' and so on among the parameters.
 
@@ -120,6 +123,10 @@ def normalization(
     momentum: of those averages. 0.9 forgets the initial values within 50 steps; 0.99 takes 500.
     axis_name: the mapped axis over which batch statistics are shared. Without it each device of a
       pmap would have statistics of its own.
+    synchronise: whether devices normalise by the statistics of all examples, or each by those of
+      its own; the running averages are then the mean over devices.
+    scale_init: how the scale starts.
+    name: among the parameters, in place of 'BatchNorm_0'.
 
   Raises:
     ValueError: an unknown kind.
@@ -128,24 +135,55 @@ def normalization(
     Ioffe and Szegedy 2015, Batch Normalization. Ba et al. 2016, Layer Normalization. Wu and He
     2018, Group Normalization, table 3: groups of 16 channels do nearly as well as 32 groups.
   """
+  options: dict[str, Any] = {'epsilon': 1e-5, 'dtype': jnp.float32, 'scale_init': scale_init}
+  options['name'] = name
   if kind == 'batch':
-    norm = nn.BatchNorm(
-      use_running_average=not train,
-      momentum=momentum,
-      epsilon=1e-5,
-      dtype=jnp.float32,
-      axis_name=axis_name,
-    )
+    options |= {'use_running_average': not train, 'momentum': momentum}
+    norm = BatchNorm(**{'axis_name' if synchronise else 'averaged_over': axis_name}, **options)
   elif kind == 'group':
     size = 16 if channels % 16 == 0 else channels
-    norm = nn.GroupNorm(num_groups=None, group_size=size, epsilon=1e-5, dtype=jnp.float32)
+    norm = nn.GroupNorm(num_groups=None, group_size=size, **options)
   elif kind == 'layer':
-    norm = nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32)
+    norm = nn.LayerNorm(**options)
   elif kind == 'none':
     return lambda x: x
   else:
     raise unknown('norm', kind, NORMS)
   return lambda x: norm(x.astype(jnp.float32)).astype(x.dtype)
+
+
+class BatchNorm(nn.BatchNorm):
+  """That of Flax, whose running averages devices may share though they share no statistics.
+
+  Attributes:
+    averaged_over: the mapped axis over which the running averages, and nothing else, are averaged,
+      so that they are alike on all devices. That of the variance is then of examples on one device:
+      it leaves out how the means of devices differ.
+
+  References:
+    Goyal et al. 2017, Accurate, Large Minibatch SGD, section 2.3, for statistics per device.
+  """
+
+  averaged_over: str | None = None
+
+  def __call__(self, x: Array, *args: Any, **kwargs: Any) -> Array:
+    y = super().__call__(x, *args, **kwargs)
+    if self.averaged_over and not (self.use_running_average or self.is_initializing()):
+      for name in ('mean', 'var'):
+        average = jax.lax.pmean(self.get_variable('batch_stats', name), self.averaged_over)
+        self.put_variable('batch_stats', name, average)
+    return y
+
+
+def stochastic_depth(rate: float, ndim: int) -> nn.Dropout:
+  """Drops the whole of a residual branch, [B, ...] of `ndim` axes, for some examples.
+
+  It is a dropout: that of the other examples is scaled by 1 / (1 - rate).
+
+  References:
+    Huang et al. 2016, Deep Networks with Stochastic Depth, section 3.
+  """
+  return nn.Dropout(rate, broadcast_dims=tuple(range(1, ndim)))
 
 
 def layer_norm(epsilon: float, dtype: str, name: str | None = None) -> nn.LayerNorm:
@@ -231,6 +269,7 @@ class TransformerLayer(nn.Module):
     dropout: rate, of what is added to a residual.
     attention_dropout: rate, of attention weights.
     activation_dropout: rate, behind the activation.
+    stochastic_depth: rate at which an example goes without all that is added to a residual.
     epsilon: of the norms.
     kernel_init: how weights start; biases start at zero.
     dtype: of the computation; parameters are float32.
@@ -249,6 +288,7 @@ class TransformerLayer(nn.Module):
   dropout: float = 0.0
   attention_dropout: float = 0.0
   activation_dropout: float = 0.0
+  stochastic_depth: float = 0.0
   epsilon: float = 1e-5
   kernel_init: Initializer = nn.initializers.xavier_uniform()
   dtype: str = 'float32'
@@ -271,6 +311,7 @@ class TransformerLayer(nn.Module):
       self.cross_attention, self.cross_norm = attention(), norm()
     self.ffn_in, self.ffn_out, self.ffn_norm = dense(self.ffn_width), dense(self.width), norm()
     self.drop, self.drop_activation = nn.Dropout(self.dropout), nn.Dropout(self.activation_dropout)
+    self.drop_branch = stochastic_depth(self.stochastic_depth, 3)
 
   def __call__(
     self,
@@ -321,5 +362,5 @@ class TransformerLayer(nn.Module):
     return self.add(x, y, self.ffn_norm, train), cache
 
   def add(self, x: Array, y: Array, norm: Callable[[Array], Array], train: bool) -> Array:
-    x += self.drop(y, deterministic=not train)
+    x += self.drop_branch(self.drop(y, deterministic=not train), deterministic=not train)
     return x if self.pre_norm else norm(x)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from zoo.metrics import ratio
 from zoo.objectives.classification import read_input
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables
 
 
 @flax.struct.dataclass
@@ -128,8 +128,9 @@ def contrastive(
   def variables(params: PyTree, extras: PyTree) -> PyTree:
     return {'params': params['backbone'], **extras}
 
-  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-    return params | {'backbone': weights}, extras
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    backbone, extras = as_variables(params['backbone'], extras, variables)
+    return params | {'backbone': backbone}, extras
 
   return Objective(init, loss, evaluate, predict=predict, variables=variables, adopt=adopt)
 

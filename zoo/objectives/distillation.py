@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from zoo.losses import softmax_cross_entropy, weighted_mean
 from zoo.objectives.classification import classification, read_input, true_class
-from zoo.types import Array, Batch, Metrics, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Metrics, Objective, PyTree, Scalars, as_variables
 
 
 def distillation(
@@ -102,7 +102,11 @@ def distillation(
   def variables(params: PyTree, extras: PyTree) -> PyTree:
     return {'params': params, **extras['model']}
 
-  return Objective(init, loss, evaluate, predict=predict, variables=variables)
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    params, model = as_variables(params, extras['model'], variables)
+    return params, extras | {'model': model}
+
+  return Objective(init, loss, evaluate, predict=predict, variables=variables, adopt=adopt)
 
 
 def softened_divergence(teacher: Array, student: Array, temperature: float) -> Array:

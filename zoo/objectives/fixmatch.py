@@ -8,7 +8,7 @@ import optax
 from zoo.losses import softmax_cross_entropy, weighted_mean
 from zoo.metrics import ClassificationMetrics
 from zoo.objectives.classification import classification, read_input, true_class
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables
 
 
 def fixmatch(
@@ -155,10 +155,10 @@ def fixmatch(
   def variables(params: PyTree, extras: PyTree) -> PyTree:
     return {'params': extras.get('teacher', params), **extras['model']}
 
-  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-    del params
-    copied = {'teacher': jax.tree.map(jnp.copy, weights)} if teacher_decay else {}
-    return weights, extras | copied
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    params, model = as_variables(params, extras['model'], variables)
+    copied = {'teacher': jax.tree.map(jnp.copy, params)} if teacher_decay else {}
+    return params, extras | copied | {'model': model}
 
   return Objective(init, loss, evaluate, refresh, predict, variables, adopt)
 

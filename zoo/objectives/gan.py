@@ -19,7 +19,7 @@ from zoo.losses import ADVERSARIAL, slope_penalty, squared_gradient_norms
 from zoo.metrics import AdversarialMetrics
 from zoo.names import unknown
 from zoo.objectives.collapse import diversity
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables
 
 
 def gan(
@@ -176,11 +176,10 @@ def gan(
     generator = extras.get('ema', params['generator'])
     return {'params': params | {'generator': generator}, **extras['collections']}
 
-  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-    del params
-    if generator_ema:
-      extras = extras | {'ema': jax.tree.map(jnp.copy, weights['generator'])}
-    return weights, extras
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    params, collections = as_variables(params, extras['collections'], variables)
+    average = {'ema': jax.tree.map(jnp.copy, params['generator'])} if generator_ema else {}
+    return params, extras | average | {'collections': collections}
 
   def predict(params: PyTree, extras: PyTree, batch: Batch) -> Array:
     inputs = (batch[input_key], batch.get('label'))

@@ -90,9 +90,9 @@ def with_lora(
   def variables(params: PyTree, extras: PyTree) -> PyTree:
     return objective.variables(merged(params, extras), extras['inner'])
 
-  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-    """Factors that are still without effect stay, on top of the weights."""
-    base, inner = objective.adopt(extras['base'], extras['inner'], weights)
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    """Factors that are still without effect stay, on top of the parameters."""
+    base, inner = objective.adopt(extras['base'], extras['inner'], variables)
     return params | trained_in_full(base), {'inner': inner, 'base': base}
 
   return Objective(init, loss, evaluate, refresh, objective.predict and predict, variables, adopt)

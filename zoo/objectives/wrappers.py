@@ -123,8 +123,8 @@ def with_ema(objective: Objective, decay: float, *, warmup: bool = False) -> Obj
     del params
     return objective.variables(extras['ema'], extras['inner'])
 
-  def adopt(params: PyTree, extras: PyTree, weights: PyTree) -> tuple[PyTree, PyTree]:
-    params, inner = objective.adopt(params, extras['inner'], weights)
+  def adopt(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
+    params, inner = objective.adopt(params, extras['inner'], variables)
     return params, {'inner': inner, 'ema': jax.tree.map(jnp.copy, params)}
 
   changed = Objective(init, loss, evaluate, refresh, objective.predict and predict)
