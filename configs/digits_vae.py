@@ -6,7 +6,10 @@ so, validation took 2.36 bits instead of 1.99 (900 and 1,000 steps of one seed).
 Source: Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits; Kingma and Welling
 2014, Auto-Encoding Variational Bayes.
 Command: python scripts/train.py --config=configs/digits_vae.py --workdir=runs/digits_vae
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC) that others used too, 59 s, compilation included.
+Expected: 2.038 bits per value of the test split (0.007 standard deviation over 3 seeds). By
+scripts/baselines.py, with 16 latent dimensions: PCA and a Gaussian take 2.508, factor analysis and
+a Gaussian 2.295, a histogram of each pixel 2.362.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,10 @@
 Source: scikit-learn's two photographs (danielbuechele, vultilion; CC BY 2.0); Ronneberger et al.
 2015, U-Net; Zhang et al. 2017, Beyond a Gaussian Denoiser, for the noise.
 Command: python scripts/train.py --config=configs/photos_restoration.py:denoise --workdir=runs/p
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC) that others used too, 233 s, compilation included.
+Expected: denoise 31.75 dB (one seed) on the test split. That is above the best median filter
+(28.85), but below the best non-local means (34.07; scripts/baselines.py). The other tasks: not run;
+with the holes of inpaint biharmonic inpainting has 43.75 dB.
 """
 
 from ml_collections import ConfigDict
