@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from contestants.cases import CASES, Case
+from contestants.case import Case
+from contestants.cases import CASES
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list('cases', [], 'Which to measure; all by default.')
@@ -107,7 +108,7 @@ def compare(name: str, case: Case) -> dict[str, Any]:
     'peer': best,
     'ratio': quantiles(times[best] / times['zoo']),
     'step_ms': {label: quantiles(1000 * t) for label, t in times.items()},
-    'tokens_per_second': {label: case.tokens / float(np.median(t)) for label, t in times.items()},
+    f'{case.unit}_per_second': {k: case.amount / float(np.median(t)) for k, t in times.items()},
     'versions': {label: c.versions for label, c in running.items()},
     'agree': agree if running['zoo'].returned is not None else None,
     'failed': failures,
@@ -210,12 +211,13 @@ def describe(row: dict[str, Any]) -> str:
   """A row of the table."""
   if 'error' in row:
     return f'{row["case"]}: failed: {row["error"]}'
-  ratio, speed = row['ratio'], row['tokens_per_second']
+  unit = CASES[row['case']].unit
+  ratio, speed = row['ratio'], row[f'{unit}_per_second']
   times = ', '.join(f'{label} {value:,.0f}' for label, value in speed.items())
   spread = f'{ratio["median"]:.2f} ({ratio["p10"]:.2f}-{ratio["p90"]:.2f})'
   same = {True: ', the same tokens', False: ', OTHER TOKENS', None: ''}[row['agree']]
   missing = ''.join(f'; no {label}: {reason}' for label, reason in row['failed'].items())
-  return f'{row["what"]}: {spread} times {row["peer"]}; tokens/s: {times}{same}{missing}'
+  return f'{row["what"]}: {spread} times {row["peer"]}; {unit}/s: {times}{same}{missing}'
 
 
 if __name__ == '__main__':

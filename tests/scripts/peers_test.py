@@ -19,7 +19,7 @@ def test_bad_input(flag, words):
 
 def test_everyone_decodes_with_the_weights_of_a_published_layout(monkeypatch):
   monkeypatch.syspath_prepend(str(command.ROOT / 'scripts'))
-  from contestants.cases import GPT, Decode, zoo_decode
+  from contestants.language import GPT, Decode, zoo_decode
 
   size = GPT(11, 16, num_layers=1, width=8, num_heads=2, batch_size=0, length=0)
   call = zoo_decode(Decode(size, batch_size=2, prompt_length=3, new_tokens=4))

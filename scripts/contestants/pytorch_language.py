@@ -1,11 +1,12 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
-"""The peers in PyTorch that scripts/peers.py compares with, each at its best settings."""
+"""The peers in PyTorch of language models, each at its best settings."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from contestants.cases import GPT, LEARNING_RATE, WEIGHT_DECAY, Call, Decode, Recurrent
+from contestants.case import Call
+from contestants.language import GPT, LEARNING_RATE, WEIGHT_DECAY, Decode, Recurrent
 from torch import nn
 from torch.nn import functional
 
