@@ -4,8 +4,9 @@ Source: Radford et al. 2016, DCGAN; Mescheder et al. 2018, R1.
 Judge: python scripts/train.py --config=configs/digits_cnn.py --workdir=runs/digits_cnn
 Command: python scripts/train.py --config=configs/digits_gan.py:runs/digits_cnn --workdir=runs/dgan
 Without ':runs/digits_cnn' all is the same, but that nobody measures distances.
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Hardware: 2 shared CPU cores (AMD EPYC), 84 s with twelve evaluations; other work ran beside it.
+Expected: on the test split fd_zoo 4.68 (0.53 standard deviation over 3 seeds) at a floor of 1.86,
+recall 81.0% (3.8), precision 47.7% (0.5).
 """
 
 from ml_collections import ConfigDict
