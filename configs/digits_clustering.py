@@ -5,8 +5,9 @@ Labels are not looked at in training. `scripts/clustering_baseline.py` measures 
 Source: Hu et al. 2017, Learning Discrete Representations via Information Maximizing Self-Augmented
 Training (IMSAT), with affine distortions in place of adversarial ones.
 Command: python scripts/train.py --config=configs/digits_clustering.py --workdir=runs/clustering
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC), 20 s, compilation included.
+Expected: NMI 0.803 on test (0.042 standard deviation over 3 seeds), matched accuracy 80.9%; k-means
+on pixels, learnt on the same examples, has 0.712 (0.020) and 73.6%.
 """
 
 from ml_collections import ConfigDict

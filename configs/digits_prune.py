@@ -1,7 +1,7 @@
-"""Half the channels of digits_cnn: fine-tunes what `scripts/prune.py` left of a network.
+"""Seven tenths of the channels of digits_cnn: fine-tunes what `scripts/prune.py` left of it.
 
   python scripts/train.py --config=configs/digits_cnn.py --workdir=runs/digits_cnn
-  python scripts/prune.py --workdir=runs/digits_cnn --out=runs/digits_slim --keep=0.5
+  python scripts/prune.py --workdir=runs/digits_cnn --out=runs/digits_slim --keep=0.7
 
 come first. Without `train.init_from` the small network starts at random.
 
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      'model': {'name': 'cnn', 'widths': (16, 32), 'dropout': 0.1},
+      'model': {'name': 'cnn', 'widths': (22, 45), 'dropout': 0.2},
       'objective': {'name': 'classification', 'label_smoothing': 0.1},
       'data': {
         'name': 'digits',
@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
       },
       'optimizer': {
         'name': 'adamw',
-        'learning_rate': 1e-3,
+        'learning_rate': 3e-3,
         'schedule': 'cosine',
         'warmup_steps': 50,
         'weight_decay': 0.01,

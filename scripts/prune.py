@@ -1,6 +1,6 @@
 """Takes channels out of a convolutional network that was trained: a smaller dense one, as a run.
 
-  python scripts/prune.py --workdir=runs/digits_cnn --out=runs/digits_slim --keep=0.5
+  python scripts/prune.py --workdir=runs/digits_cnn --out=runs/digits_slim --keep=0.7
   python scripts/evaluate.py --workdir=runs/digits_slim
 
 What it writes is a run directory, for evaluation and for fine-tuning (`train.init_from`, see
