@@ -14,7 +14,7 @@ from tests import fake_data
 from tests.scripts import command
 from zoo.data import dataset, tfds
 from zoo.experiment import complete_config, make_experiment
-from zoo.training import build, init_state, run, rundir
+from zoo.training import build, init_state, make_train_step, run, rundir
 
 CONFIGS = sorted((command.ROOT / 'configs').glob('*.py'))
 # What the real ones hold; records are made up, since the real ones need a network.
@@ -90,11 +90,32 @@ def shapes_of(experiment) -> Any:
   )
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def embedded(path) -> bool:
+  """Whether a config learns from data that is there; others take their steps in the slow tests."""
+  name = runpy.run_path(str(path))['get_config']().data.name
+  return name not in PUBLIC and name not in TEXTS and not name.startswith('folder:')
+
+
+PUBLIC_CONFIGS = [path for path in CONFIGS if not embedded(path)]
+STEPPED = [p if embedded(p) else pytest.param(p, marks=pytest.mark.slow) for p in CONFIGS]
+
+
+@pytest.mark.parametrize('path', PUBLIC_CONFIGS, ids=lambda path: path.stem)
+def test_a_step_is_traced(path, tmp_path, monkeypatch):
+  """Of the size that the config says; nothing is computed."""
+  config = read(path, tmp_path, monkeypatch)
+  experiment = make_experiment(config, devices=jax.devices()[:1])
+  state = shapes_of(experiment)
+  step = make_train_step(experiment.objective, experiment.tx)
+  after, scalars = jax.eval_shape(step, state, experiment.dataset.train.spec)
+  assert after == state
+  assert scalars['loss'].shape == ()
+
+
+@pytest.mark.parametrize('path', STEPPED, ids=lambda path: path.stem)
 def test_two_steps(path, tmp_path, monkeypatch):
   config = read(path, tmp_path, monkeypatch)
   if small := next((x for name, x in SMALL.items() if config.model.name.startswith(name)), None):
-    shapes_of(make_experiment(config, devices=jax.devices()[:1]))  # of the size it says
     config.model.update(small)
     config.optimizer.warmup_steps = 0  # whose first steps are too small for what starts at zero
     if 'length' in config.data:
