@@ -109,7 +109,7 @@ def test_a_wrong_override_is_named_in_one_line(override, message):
     ),
     (
       'from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({})',
-      'config.model.name is missing; there are: bert, ',
+      'config.model.name is missing; there are: autoencoder, bert, ',
     ),
   ],
 )
