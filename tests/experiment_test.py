@@ -47,10 +47,10 @@ def test_models_by_name():
 
 # What differs from a smaller one by its size alone, and takes long to trace.
 LARGE = ('bert_large', 'gpt2_large', 'gpt2_xl', 'resnet101', 'resnet152', 'vit_l16')
-MODELS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in list_models()]
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in list_models()]
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', NAMES)
 def test_every_model_learns_from_its_published_example(name):
   """Shapes alone: that a loss comes out, and a gradient for every parameter."""
   entry, objective, batch = MODELS[name], published(name), example_batch(name, 2)

@@ -19,8 +19,8 @@ class TrainSettings:
       if empty.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
-      Leave it at 1 for convolutions on a CPU: inside a loop XLA computes them more slowly (a step of
-      a CNN on 64 digits took 48 ms instead of 14, jax 0.10.2).
+      Leave it at 1 for convolutions on a CPU: inside a loop XLA computes them more slowly (a step
+      of a CNN on 64 digits took 48 ms instead of 14, jax 0.10.2).
     log_every: steps between two lines in metrics.jsonl: the only times anything is fetched.
     eval_every: steps between two evaluations on the validation split; 0 for the end alone.
     preview_every: steps between two previews; 0 for the end alone.
