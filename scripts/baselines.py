@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """What the models of pictures are to be better than: classical methods on the same held-out data.
 
   python scripts/baselines.py --config=configs/photos_restoration.py:denoise [--json]

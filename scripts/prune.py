@@ -84,10 +84,9 @@ def write(whole: Run, found: Slim, workdir: Path, out: Path) -> Run:
   source = experiment.dataset.train
   program = build(experiment.objective, experiment.tx, source, experiment.parallel)
   state, source_state = program.init(jax.random.key(experiment.settings.seed))
-  extras = replaced(jax.device_get(state.extras), found.variables)
-  placed = experiment.parallel.put(
-    (found.variables['params'], extras), (program.state.params, program.state.extras)
-  )
+  params, extras = jax.device_get((state.params, state.extras))
+  adopted = experiment.objective.adopt(params, extras, found.variables)
+  placed = experiment.parallel.put(adopted, (program.state.params, program.state.extras))
   state = state.replace(params=placed[0], extras=placed[1])
   rundir.write_config(out, config.to_dict())
   keep(experiment.dataset, out)
@@ -95,14 +94,6 @@ def write(whole: Run, found: Slim, workdir: Path, out: Path) -> Run:
     checkpoints.save(whole.step, state, program.merge_source(source_state))
     checkpoints.wait()
   return Run(config, experiment, program, whole.step, state)
-
-
-def replaced(extras: PyTree, variables: PyTree) -> PyTree:
-  """Extras with the slim network's statistics, and its parameters for their average."""
-  if not isinstance(extras, dict):
-    return extras
-  new = {'batch_stats': variables.get('batch_stats'), 'ema': variables['params']}
-  return {name: new[name] if name in new else replaced(x, variables) for name, x in extras.items()}
 
 
 def judged(run: Run) -> dict[str, dict[str, float]]:

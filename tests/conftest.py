@@ -4,12 +4,22 @@ import atexit
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 
-# LLVM's optimiser is a quarter of the time of all tests. XLA's own passes, which fuse, reorder and
-# replace what is computed, are as they are for a person.
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '')
-  + ' --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0'
+# Most of the time of all tests is compilation: LLVM's optimiser a quarter of it, and of the rest
+# more than half MLIR's emitters of fusions. XLA's own passes, which fuse, reorder and replace what
+# is computed, are as they are for a person.
+os.environ['ZOO_TESTS_XLA_FLAGS'] = (
+  '--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1'
+  # Later versions have no other emitters, and refuse the flag.
+  + (' --xla_cpu_use_fusion_emitters=false' if version('jaxlib').startswith('0.10.') else '')
+)
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=8',
+    os.environ['ZOO_TESTS_XLA_FLAGS'],  # the scripts that tests start take these too
+  ]
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 

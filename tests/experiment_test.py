@@ -111,7 +111,7 @@ def test_data_without_labels_are_for_what_needs_none(monkeypatch):
   with pytest.raises(ValueError, match='have no num_classes, which classification needs'):
     make(**classification)
   with pytest.raises(ValueError, match=r'no class labels, by which config\.data\.classes'):
-    make(data={'classes': (1, 2)})
+    make(data=gan['data'] | {'classes': (1, 2)})
   with pytest.raises(ValueError, match='mixup mixes class labels, and the data have none'):
     make(data=gan['data'] | {'augment': {'mixup': {}}})
 
@@ -188,7 +188,7 @@ def train_cnn(strategy, accumulate, steps=20):
   return before, jax.device_get((state.params, state.extras)), jax.device_get(source_state)
 
 
-@pytest.mark.parametrize('accumulate', [1, 4])
+@pytest.mark.parametrize('accumulate', [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_jit_pmap_and_sharded_train_the_same_cnn(accumulate):
   assert jax.device_count() == 8
   before, reference, position = train_cnn('jit', accumulate)

@@ -73,6 +73,7 @@ def after_steps(program, source):
   return state, scalars
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name', [pytest.param(n, marks=() if 'fixmatch' in n else pytest.mark.slow) for n in CHANGES]
 )

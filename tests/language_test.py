@@ -58,7 +58,7 @@ def trained(experiment):
 
 
 @pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=pytest.mark.slow if 'dates' in n else ()) for n in SMALL]
+  'name', [pytest.param(n, marks=() if n == 'pydocs_gpt_char' else pytest.mark.slow) for n in SMALL]
 )
 def test_jit_pmap_and_sharded_train_and_judge_alike(name):
   reference, figures = {}, {}

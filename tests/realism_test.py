@@ -18,6 +18,7 @@ from zoo.preview import make_preview
 from zoo.runs import keep
 from zoo.training import build, rundir
 from zoo.training.checkpoint import Checkpoints
+from zoo.training.predict import examples_of
 
 DIGITS = {
   'name': 'digits',
@@ -96,7 +97,7 @@ def judged(experiment, images):
 
 def test_copies_of_the_split_are_at_the_floor_and_one_picture_is_not():
   experiment = gan(judge=judge_dir())
-  real = realism.examples_of(experiment.dataset.evaluation['validation'])
+  real = examples_of(experiment.dataset.evaluation['validation'], 1000)
   assert real['image'].shape == (100, 8, 8, 1)
   images = real['image'].astype(np.float32) / 255
   figures = judged(experiment, images)
@@ -143,9 +144,8 @@ def test_a_config_is_judged_and_shown(condition):
 
 def test_what_cannot_be_judged_is_one_clear_line():
   def refuse(message, *options, **train):
-    experiment = gan(*options, **train)
     with pytest.raises(ValueError, match=message):
-      make_judges(experiment, None)
+      make_judges(gan(*options, **train), None)
 
   refuse("normalization must be 'scale'", None, {'normalization': 'standardize'})
   refuse('knows the classes', {'condition': 'concat'}, judge=judge_dir('few', classes=(3, 1)))

@@ -69,6 +69,7 @@ def test_sparsity_grows_as_the_schedule_says():
   assert seen == [0] * 6 + [7] * 4 + [8] * 3
 
 
+@pytest.mark.slow
 def test_every_strategy_prunes_alike():
   tx = make_optimizer('sgd', learning_rate=0.3, sparsity=0.5, sparsity_end=10)
   results = {s: toy.trained(parallelize(s), tx)[1] for s in ('jit', 'pmap', 'sharded')}

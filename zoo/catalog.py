@@ -190,7 +190,7 @@ OBJECTIVES = {
 }
 
 # Those that learn pictures as they are: in [0, 1], not standardised.
-OF_SCALED = ('restoration', 'vae')
+OF_SCALED = ('gan', 'restoration', 'vae')
 
 LOADERS = {
   'anomaly': load_anomalies,

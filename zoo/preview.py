@@ -11,8 +11,8 @@ from zoo.generate import generate
 from zoo.image_quality import psnr
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
-from zoo.previews import anomaly, classification, clustering, pictures, samples, text
-from zoo.training.predict import make_predict
+from zoo.previews import anomaly, classification, clustering, restoration, samples, text
+from zoo.training.predict import examples_of, make_predict
 from zoo.translate import reader
 from zoo.types import PyTree, Source, TrainState
 
@@ -79,7 +79,7 @@ def of_text(experiment: Experiment, source: Source, placement: PyTree) -> Previe
   del placement
   tokenizer = experiment.dataset.tokenizer
   context = getattr(experiment.module, 'context_length', PROMPT_TOKENS + NEW_TOKENS)
-  rows = first_rows(source, 'tokens', PROMPTS)
+  rows = examples_of(source, PROMPTS)['tokens']
   prompts = [row[: min(PROMPT_TOKENS, context // 2)].tolist() for row in rows]
   most = min(NEW_TOKENS, context - len(prompts[0]))
 
@@ -120,7 +120,7 @@ def of_restoration(experiment: Experiment, source: Source, placement: PyTree) ->
     clean = clean[chosen] / (255 if clean.dtype == np.uint8 else 1)
     left, restored = (outputs[name][chosen] for name in ('corrupted', 'restored'))
     quality = np.stack([psnr(found, clean) for found in (left, restored)])
-    return {'before_and_after': pictures.before_and_after(clean, left, restored, quality)}
+    return {'before_and_after': restoration.before_and_after(clean, left, restored, quality)}
 
   return preview
 
@@ -139,14 +139,15 @@ def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Previ
     chosen = np.linspace(0, len(originals) - 1, min(2 * PICTURES, len(originals))).astype(int)
     originals = originals[chosen] / (255 if originals.dtype == np.uint8 else 1)
     latent, restored = (outputs[name][chosen] for name in ('latent', 'reconstruction'))
-    walks = [np.linspace(a, b, len(chosen)) for a, b in itertools.pairwise(latent[: PICTURES + 1])]
+    columns, ends = len(chosen), itertools.pairwise(latent[: PICTURES + 1])
+    walks = np.concatenate([np.linspace(a, b, columns) for a, b in ends])
     shown: dict[str, bytes | str] = {
-      'reconstructions': pictures.grid([list(originals), list(restored)]),
-      'latent_walk': pictures.grid([list(decoded(walk)) for walk in walks]),
+      'reconstructions': samples.grid(np.concatenate([originals, restored]), columns),
+      'latent_walk': samples.grid(decoded(walks), columns),
     }
     if getattr(module, 'variational', False):  # otherwise nothing says where latent numbers lie
-      z = jax.random.normal(jax.random.key(0), (PICTURES, *latent.shape))
-      shown['samples'] = pictures.grid([list(decoded(row)) for row in z])
+      z = jax.random.normal(jax.random.key(0), (PICTURES * columns, latent.shape[1]))
+      shown['samples'] = samples.grid(decoded(z), columns)
     return shown
 
   return preview
@@ -191,10 +192,3 @@ PREVIEWS = {
   'seq2seq': of_pairs,
   'vae': of_codes,
 }
-
-
-def first_rows(source: Source, key: str, count: int) -> np.ndarray:
-  """The first examples of a source of one pass."""
-  draw = jax.jit(source.next) if source.on_device else source.next
-  _, batch = draw(source.init(jax.random.key(0)), None, source.data)
-  return np.asarray(batch[key][:count])

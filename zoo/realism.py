@@ -15,6 +15,7 @@ import numpy as np
 from zoo.distances import frechet_and_floor, precision_recall
 from zoo.experiment import Experiment
 from zoo.runs import Run, open_run
+from zoo.training.predict import examples_of
 from zoo.types import Array, PyTree, Source, TrainState
 
 LIMIT = 10_000  # examples that are compared
@@ -32,21 +33,17 @@ def of_samples(
     are the same at every step. Nothing, if no classifier is named.
 
   Raises:
-    ValueError: pictures that are not in [0, 1], or a run that holds no classifier of these data.
+    ValueError: a run that holds no classifier of these data.
   """
   del split, placement
   dataset, settings, module = experiment.dataset, experiment.settings, experiment.module
-  if dataset.statistics:
-    raise ValueError(
-      "config.data.normalization must be 'scale': the generator makes pictures in [0, 1]"
-    )
   if not settings.judge:
     return lambda state: {}
   key = dataset.given['input_key']
   run = open_run(Path(settings.judge))
   check(run, experiment)
   read, make = reader(run), maker(module)
-  real = examples_of(source)
+  real = examples_of(source, LIMIT)
   images, labels = real[key], real.get('label')
   features, _ = read(images)
   z = jax.random.normal(jax.random.key(settings.seed), (len(images), module.latent_size))
@@ -107,16 +104,3 @@ def in_chunks(fn: Callable[..., PyTree], *arrays: np.ndarray | None, size: int =
     rows = np.minimum(np.arange(start, start + size), total - 1)
     parts.append(jax.device_get(fn(*(None if x is None else jnp.asarray(x[rows]) for x in arrays))))
   return jax.tree.map(lambda *x: np.concatenate(x)[:total], *parts)
-
-
-def examples_of(source: Source) -> dict[str, np.ndarray]:
-  """The examples of a source of one pass, without padding: all, or the first of very many."""
-  draw = jax.jit(source.next) if source.on_device else source.next
-  state, rows = source.init(jax.random.key(0)), []
-  for _ in range(source.num_batches or 0):
-    state, batch = draw(state, None, source.data)
-    batch = jax.device_get(batch)
-    rows.append({name: x[batch['weight'] > 0] for name, x in batch.items()})
-    if sum(len(part['weight']) for part in rows) >= LIMIT:
-      break
-  return {name: np.concatenate([part[name] for part in rows])[:LIMIT] for name in rows[0]}

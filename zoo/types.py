@@ -58,11 +58,16 @@ def as_trained(params: PyTree, extras: PyTree) -> PyTree:
   return {'params': params, **extras}
 
 
+def parted(variables: PyTree) -> tuple[PyTree, PyTree]:
+  """What a module was initialised with, as (params, extras): undoes `as_trained`."""
+  return variables['params'], {name: x for name, x in variables.items() if name != 'params'}
+
+
 def as_variables(params: PyTree, extras: PyTree, variables: PyTree) -> tuple[PyTree, PyTree]:
-  """The `adopt` of an objective that trains all parameters of its module: undoes `as_trained`."""
+  """The `adopt` of an objective that trains all parameters of its module."""
   del params
-  others = {name: collection for name, collection in variables.items() if name != 'params'}
-  return variables['params'], {**extras, **others}
+  params, others = parted(variables)
+  return params, {**extras, **others}
 
 
 class Objective(NamedTuple):

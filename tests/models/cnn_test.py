@@ -204,6 +204,7 @@ def test_only_images():
     build(IMAGES.reshape(4, 64))
 
 
+@pytest.mark.slow
 def test_gradients_of_odd_images_are_the_same_compiled_and_not():
   # XLA for CPU compiled an earlier form of the pooling wrongly, from 128 channels on.
   module = CNN(widths=(8, 128), convs_per_block=1, num_classes=3)

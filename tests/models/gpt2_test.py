@@ -115,6 +115,7 @@ def test_a_cache_gives_what_there_is_without_it(dtype):
     chex.assert_trees_all_close(logits[b, 8 - len(row) :], alone, **tolerance)
 
 
+@pytest.mark.slow
 def test_scanned_and_rematerialised_layers_agree_with_plain_ones():
   options = TINY | {'dropout': 0.2}
   plain = GPT2(**options)
@@ -154,6 +155,7 @@ def test_padding_of_the_vocabulary_changes_nothing():
   assert not gradient['token_embedding']['embedding'][13:].any()
 
 
+@pytest.mark.slow
 def test_compiled_gradients_equal_eager_ones():
   module = GPT2(**TINY, vocab_multiple=8)
   params = initial(module)

@@ -62,6 +62,7 @@ def test_without_layers_it_is_linear():
   np.testing.assert_allclose(evaluate(module, variables), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_signals_keep_their_size_through_many_rectified_layers():
   # What He et al. derived their initialisation for: 30 layers change it by less than a factor of 4,
   # where a variance of 1 / fan_in would leave 2^-15.

@@ -165,6 +165,7 @@ def test_bfloat16_computes_in_bfloat16_on_float32_parameters():
   assert 0 < jnp.abs(logits - exact).max() < 0.05 * jnp.abs(exact).max()
 
 
+@pytest.mark.slow
 def test_compiled_gradients_are_those_computed_one_by_one():
   # XLA for CPU once compiled a maximum behind a norm wrongly, see `greatest` in models/cnn.py.
   module = ResNet(stage_sizes=(1,), width=64, num_classes=3)

@@ -95,6 +95,7 @@ def built(objective, x, parallel):
   return build(objective, optax.sgd(0.1), source, parallel, steps_per_call=10), source
 
 
+@pytest.mark.slow
 def test_jit_pmap_and_sharded_train_and_judge_alike():
   rng = np.random.default_rng(1)
   x = rng.normal(size=(100, 6)).astype(np.float32)

@@ -97,6 +97,7 @@ def test_padding_counts_nowhere():
   assert figures[0] == figures[1]
 
 
+@pytest.mark.slow
 def test_jit_pmap_and_sharded_train_and_judge_alike():
   # The entropy of the mean is no mean over devices: each must know the share of the others.
   rng = np.random.default_rng(0)

@@ -124,7 +124,13 @@ def test_known_pixels_stay_and_the_module_fills_the_others():
 
 
 @pytest.mark.parametrize(
-  ('distance', 'value'), [('l1', 1.4), ('l2', 1.4**2), ('charbonnier', np.hypot(1.4, 1e-3))]
+  ('distance', 'value'),
+  [
+    ('l1', 1.4),
+    ('l2', 1.4**2),
+    ('charbonnier', np.hypot(1.4, 1e-3)),
+    ('psnr', 20 * np.log10(1.4)),
+  ],
 )
 def test_losses_by_hand(distance, value):
   objective, params, extras, _ = started(Constant(), distance=distance)

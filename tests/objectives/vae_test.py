@@ -154,6 +154,7 @@ def trained(strategy, eval_batch_sizes=(8,)):
   return jax.device_get(state.params), [judge(state) for judge in judges]
 
 
+@pytest.mark.slow
 def test_jit_pmap_and_sharded_train_and_judge_alike_with_batches_of_any_size():
   params, (figures, same) = trained('jit', eval_batch_sizes=(8, 7))
   assert same == pytest.approx(figures, rel=1e-5)

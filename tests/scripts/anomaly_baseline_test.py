@@ -1,10 +1,8 @@
-import runpy
-
 import numpy as np
 
 from tests.scripts import command
 
-BASELINE = runpy.run_path(str(command.ROOT / 'scripts' / 'anomaly_baseline.py'))
+BASELINE = command.names('anomaly_baseline')
 
 
 def test_a_forest_finds_what_lies_far_away():

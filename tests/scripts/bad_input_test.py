@@ -233,6 +233,7 @@ def test_training_that_explodes_halts_and_names_step_and_leaf(tmp_path):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_training_that_explodes_goes_on_if_told_to_and_counts(tmp_path):
   workdir = tmp_path / 'run'
   options = (EXPLODE, '--config.train.on_nonfinite=skip', '--config.train.steps=24')
@@ -321,6 +322,7 @@ def fill(folder):
           file.write(b'\0' * size)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
   with small_disk(tmp_path / 'disk') as disk:
     if disk is None:

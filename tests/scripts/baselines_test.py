@@ -1,14 +1,13 @@
 """Classical methods and codes: what they make of what is known, and how settings are chosen."""
 
 import itertools
-import runpy
 
 import numpy as np
 import pytest
 
 from tests.scripts import command
 
-SCRIPT = runpy.run_path(str(command.ROOT / 'scripts' / 'baselines.py'))
+SCRIPT = command.names('baselines')
 Method, Corrupted, chosen = (SCRIPT[name] for name in ('Method', 'Corrupted', 'chosen'))
 LEVELS = 5
 

@@ -5,6 +5,7 @@ import fcntl
 import functools
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
+from tests.scripts import fork
 from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, parallelize, rundir
 from zoo.training.checkpoint import Checkpoints, Restored
@@ -68,7 +71,8 @@ def environment(devices: int = 1, cached: bool = True) -> dict[str, str]:
   """The variables of a script: CPU devices, and whether it may take compiled programs over."""
   variables = os.environ | {'JAX_PLATFORMS': 'cpu', 'TFDS_DATA_DIR': str(home() / 'tfds')}
   variables['GLIBC_TUNABLES'] = 'glibc.malloc.hugetlb=0'  # or each would start twice
-  variables['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
+  flags = os.environ['ZOO_TESTS_XLA_FLAGS']
+  variables['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices} {flags}'
   if cached:
     variables['JAX_COMPILATION_CACHE_DIR'] = str(home() / 'jax')
     variables['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
@@ -82,6 +86,15 @@ def line(script: str, *args: object) -> list[str]:
   if script == 'train' and not any(word.startswith('--config=') for word in words):
     words.insert(0, f'--config={home() / "small.py"}')
   return [sys.executable, str(ROOT / 'scripts' / f'{script}.py'), *words]
+
+
+def names(script: str) -> dict[str, Any]:
+  """What a script defines; its flags are taken back, as another script may have the same."""
+  before = set(flags.FLAGS)
+  found = runpy.run_path(str(ROOT / 'scripts' / f'{script}.py'))
+  for flag in set(flags.FLAGS) - before:
+    delattr(flags.FLAGS, flag)
+  return found
 
 
 def start(script: str, *args: object, devices: int = 1, cached: bool = True) -> subprocess.Popen:
@@ -98,7 +111,9 @@ def start(script: str, *args: object, devices: int = 1, cached: bool = True) -> 
 def run(
   script: str, *args: object, devices: int = 1, **options: Any
 ) -> subprocess.CompletedProcess:
-  """Runs a script to its end."""
+  """Runs a script to its end; `options` are those of `subprocess.run`."""
+  if not options:
+    return fork.run(line(script, *args), environment(devices), timeout=300)
   options = {'env': environment(devices), 'timeout': 300} | options
   return subprocess.run(line(script, *args), capture_output=True, text=True, **options)
 

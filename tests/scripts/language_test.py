@@ -118,6 +118,7 @@ def test_weights_that_were_made_with_another_tokenizer_are_refused(tmp_path):
   assert 'was made with another tokenizer' in command.refusal(done)
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_trained_and_used(tmp_path):
   args = (f'--config={config()}', f'--config.train.init_from={finished()}')
   lora = ('--config.objective.lora_rank=2', "--config.objective.lora_targets=('blocks_.*kernel',)")

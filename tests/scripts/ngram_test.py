@@ -1,14 +1,13 @@
 import json
 import lzma
 import math
-import runpy
 
 import numpy as np
 import pytest
 
 from tests.scripts import command
 
-NGRAM = runpy.run_path(str(command.ROOT / 'scripts' / 'ngram.py'))
+NGRAM = command.names('ngram')
 KneserNey, END, VOCABULARY = (NGRAM[name] for name in ('KneserNey', 'END', 'VOCABULARY'))
 
 
@@ -80,6 +79,7 @@ def test_xz_after_train_pays_only_for_what_is_new():
   assert figures['xz -9, alone'] == alone
 
 
+@pytest.mark.slow
 def test_the_script_prints_figures_of_a_persons_file(tmp_path):
   file = tmp_path / 'corpus.txt'
   file.write_text('\n'.join(f'{i} times {i} is {i * i}' for i in range(500)))

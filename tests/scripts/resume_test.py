@@ -90,6 +90,7 @@ def saved_step(process, name):
   return int(found[1]), out
 
 
+@pytest.mark.slow
 def test_a_signal_saves_within_one_step_and_the_rest_is_the_same(tmp_path):
   workdir = tmp_path / 'run'
   # During the first compilation: config.json is the last thing written before it.
@@ -131,6 +132,7 @@ def test_a_signal_at_any_moment(tmp_path, seed):
   command.assert_same_run(workdir, command.finished())
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_another_strategy(tmp_path):
   workdir = command.unfinished(tmp_path / 'run')
   before = (workdir / 'metrics.jsonl').read_text().splitlines()
@@ -194,6 +196,7 @@ def damage(workdir, step):
   flip(path, 4 * path.stat().st_size)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_set_aside_and_the_older_one_used(tmp_path):
   workdir = shutil.copytree(command.finished(), tmp_path / 'run')
   (workdir / 'summary.json').unlink()

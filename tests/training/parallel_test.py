@@ -18,8 +18,10 @@ def test_the_test_machine_has_eight_devices():
   assert jax.device_count() == 8
 
 
-@pytest.mark.parametrize('accumulate', [1, 4])
-@pytest.mark.parametrize('steps_per_call', [1, 5])
+@pytest.mark.parametrize(
+  ('accumulate', 'steps_per_call'),
+  [(1, 5), (4, 1)] + [pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 1), (4, 5))],
+)
 def test_every_strategy_gives_the_same_parameters_with_batch_norm_and_accumulation(
   accumulate, steps_per_call
 ):

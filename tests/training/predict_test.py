@@ -6,7 +6,7 @@ import pytest
 from tests.training import toy
 from zoo.data import arrays
 from zoo.training import build, parallelize
-from zoo.training.predict import make_predict
+from zoo.training.predict import examples_of, make_predict
 
 
 @pytest.mark.parametrize('strategy', ['jit', 'pmap', 'sharded'])
@@ -23,6 +23,14 @@ def test_every_example_comes_once_in_order_and_beside_its_own_prediction(strateg
   np.testing.assert_array_equal(examples['label'], data['label'])
   np.testing.assert_array_equal(outputs['double'], 2 * data['x'])
   np.testing.assert_allclose(outputs['sum'], data['x'].sum(-1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('limit', [5, 16, 37, 100])
+def test_the_first_examples_come_in_order_and_without_padding(limit):
+  data = toy.data(37)
+  found = examples_of(arrays.one_pass(data, 8), limit)
+  for name, x in data.items():
+    np.testing.assert_array_equal(found[name], x[:limit])
 
 
 def test_an_objective_that_does_not_predict_is_refused():

@@ -89,9 +89,7 @@ Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def planar(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any) -> Array:
   """The convolution of `conv` for its plain case."""
-  return jax.lax.conv_general_dilated(
-    x, kernel, strides, pads, lhs_dilation=up, dimension_numbers=NHWC
-  )
+  return by_xla(x, kernel, strides, pads, up)
 
 
 def forward(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any):
@@ -100,19 +98,20 @@ def forward(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any):
 
 def backward(strides: Any, pads: Pairs, up: Any, saved: tuple[Array, Array], dy: Array):
   x, kernel = saved
-  (dx,) = jax.linear_transpose(lambda x: planar_lax(x, kernel, strides, pads, up), x)(dy)
-  by_xla = lambda x, dy: jax.linear_transpose(
-    lambda kernel: planar_lax(x, kernel, strides, pads, up), kernel
-  )(dy)[0]
+  of_x = lambda x: by_xla(x, kernel, strides, pads, up)
+  of_kernel = lambda x: lambda kernel: by_xla(x, kernel, strides, pads, up)
+  (dx,) = jax.linear_transpose(of_x, x)(dy)
+  plain = lambda x, dy: jax.linear_transpose(of_kernel(x), kernel)(dy)[0]
   size = (kernel.shape[0], kernel.shape[1])
   by_products = functools.partial(kernel_gradient, size, strides, pads, up)
-  return dx, jax.lax.platform_dependent(x, dy, cpu=by_products, default=by_xla)
+  return dx, jax.lax.platform_dependent(x, dy, cpu=by_products, default=plain)
 
 
 planar.defvjp(forward, backward)
 
 
-def planar_lax(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any) -> Array:
+def by_xla(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any) -> Array:
+  """The same with the gradients of XLA."""
   return jax.lax.conv_general_dilated(
     x, kernel, strides, pads, lhs_dilation=up, dimension_numbers=NHWC
   )

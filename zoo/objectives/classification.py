@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from zoo.losses import softmax_cross_entropy, weighted_mean
 from zoo.metrics import ClassificationMetrics
 from zoo.names import unknown
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, parted
 
 
 def classification(
@@ -59,7 +59,7 @@ def classification(
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     # Shapes do not depend on the number of examples, so one is enough.
     variables = module.init(key, read_input(batch, input_key)[:1], train=False)
-    return variables['params'], {k: v for k, v in variables.items() if k != 'params'}
+    return parted(variables)
 
   def loss(
     params: PyTree, extras: PyTree, batch: Batch, key: Array

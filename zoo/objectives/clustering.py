@@ -8,7 +8,7 @@ import numpy as np
 
 from zoo.metrics import ratio
 from zoo.objectives.classification import read_input
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, parted
 
 
 @flax.struct.dataclass
@@ -92,7 +92,7 @@ def clustering(
 
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     variables = module.init(key, read_input(batch, input_key)[:1], train=False)
-    return variables['params'], {k: v for k, v in variables.items() if k != 'params'}
+    return parted(variables)
 
   def log_probabilities(logits: Array) -> Array:
     if logits.shape[1:] != (num_classes,):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from zoo.metrics import ratio
 from zoo.objectives.classification import read_input
-from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables, parted
 
 
 @flax.struct.dataclass
@@ -76,11 +76,9 @@ def contrastive(
     module_key, head_key = jax.random.split(key)
     inputs = read_input(batch, input_key)[:1]
     features, variables = module.init_with_output(module_key, inputs, train=False)
-    params = {
-      'backbone': variables['params'],
-      'projection': head.init(head_key, features)['params'],
-    }
-    return params, {k: v for k, v in variables.items() if k != 'params'}
+    backbone, extras = parted(variables)
+    projection = head.init(head_key, features)['params']
+    return {'backbone': backbone, 'projection': projection}, extras
 
   def pairs(batch: Batch) -> Array:
     return jnp.concatenate([read_input(batch[part], input_key) for part in ('first', 'second')])

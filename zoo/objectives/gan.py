@@ -19,7 +19,7 @@ from zoo.losses import ADVERSARIAL, slope_penalty, squared_gradient_norms
 from zoo.metrics import AdversarialMetrics
 from zoo.names import unknown
 from zoo.objectives.collapse import diversity
-from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, as_variables, parted
 
 
 def gan(
@@ -94,10 +94,8 @@ def gan(
         f'the generator makes pictures of {made.shape[1:]}, but those of the data are '
         f'{batch[input_key].shape[1:]}: change resolution and channels, or config.data.image_size'
       )
-    params = variables['params']
-    extras: dict[str, PyTree] = {
-      'collections': {k: v for k, v in variables.items() if k != 'params'}
-    }
+    params, collections = parted(variables)
+    extras: dict[str, PyTree] = {'collections': collections}
     if generator_ema:
       extras['ema'] = jax.tree.map(jnp.copy, params['generator'])
     if r1_every > 1:

@@ -1,5 +1,6 @@
 """Restoration: pictures from what noise, blur, a lower resolution or holes have left of them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,17 +11,22 @@ import jax.numpy as jnp
 from zoo.image_quality import RestorationMetrics
 from zoo.losses import weighted_mean
 from zoo.names import unknown
+from zoo.objectives.classification import read_input
 from zoo.objectives.corruption import make_corruption
 from zoo.objectives.keys import keys_of
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, parted
 
 CHARBONNIER_EPSILON = 1e-3
 
-# By name: what is averaged over the elements of a difference.
+PSNR_EPSILON = 1e-8  # of a squared error: 80 dB
+
+over_pictures = functools.partial(jnp.mean, axis=(1, 2, 3))
+# By name: of the difference of pictures, [B, H, W, C], what it costs, [B].
 DISTANCES: dict[str, Callable[[Array], Array]] = {
-  'l1': jnp.abs,
-  'l2': jnp.square,
-  'charbonnier': lambda x: jnp.sqrt(jnp.square(x) + CHARBONNIER_EPSILON**2),
+  'l1': lambda x: over_pictures(jnp.abs(x)),
+  'l2': lambda x: over_pictures(jnp.square(x)),
+  'charbonnier': lambda x: over_pictures(jnp.sqrt(jnp.square(x) + CHARBONNIER_EPSILON**2)),
+  'psnr': lambda x: 10 * jnp.log10(over_pictures(jnp.square(x)) + PSNR_EPSILON),
 }
 
 
@@ -60,7 +66,8 @@ def restoration(
     missing: the share of pixels that are missing, each by itself.
     holes: squares that are missing, at random places.
     hole_size: their side.
-    distance: what is minimised: 'l1', 'l2' or 'charbonnier', a smooth form of the first.
+    distance: what is minimised: 'l1', 'l2', 'charbonnier' (a smooth form of the first) or 'psnr',
+      minus the figure that pictures are judged by: it asks of smooth pictures what they allow.
     axis_name: the mapped axis, under pmap.
 
   Raises:
@@ -71,18 +78,18 @@ def restoration(
     Zhang et al. 2017, Beyond a Gaussian Denoiser (DnCNN). Pathak et al. 2016, Context Encoders.
     Dong et al. 2014, Learning a Deep Convolutional Network for Image Super-Resolution, for the
     interpolation first. Charbonnier et al. 1994, Two Deterministic Half-Quadratic Regularization
-    Algorithms, with the epsilon of Lai et al. 2017 (LapSRN).
+    Algorithms, with the epsilon of Lai et al. 2017 (LapSRN). 'psnr': Chen et al. 2022, Simple
+    Baselines for Image Restoration, section 5.
   """
   corruption = make_corruption(noise, blur, factor, missing, holes, hole_size)
   if distance not in DISTANCES:
     raise unknown('distance', distance, DISTANCES)
 
   def read(batch: Batch) -> Array:
-    if input_key not in batch:
-      raise unknown('input of the batch', input_key, batch)
-    if batch[input_key].ndim != 4:
-      raise ValueError(f'restoration takes pictures [B, H, W, C], not {batch[input_key].shape}')
-    return batch[input_key].astype(jnp.float32)
+    pictures = read_input(batch, input_key)
+    if pictures.ndim != 4:
+      raise ValueError(f'restoration takes pictures [B, H, W, C], not {pictures.shape}')
+    return pictures.astype(jnp.float32)
 
   def corrupted(key: Array, clean: Array) -> tuple[Array, Array, Array]:
     left, known = jax.vmap(corruption.apply)(keys_of(key, clean), clean)
@@ -95,12 +102,12 @@ def restoration(
     return outputs if corruption.degraded else known * left + (1 - known) * outputs
 
   def losses(restored: Array, clean: Array) -> Array:
-    return jnp.mean(DISTANCES[distance](restored - clean), axis=(1, 2, 3))
+    return DISTANCES[distance](restored - clean)
 
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     *_, seen = corrupted(key, read(batch)[:1])
     variables = module.init(key, seen, train=False)
-    return variables['params'], {k: v for k, v in variables.items() if k != 'params'}
+    return parted(variables)
 
   def loss(
     params: PyTree, extras: PyTree, batch: Batch, key: Array

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from zoo.code_length import CodeMetrics, discretized_logistic, gaussian_kl
 from zoo.losses import weighted_mean
-from zoo.names import unknown
+from zoo.objectives.classification import read_input
 from zoo.objectives.keys import keys_of
-from zoo.types import Array, Batch, Objective, PyTree, Scalars
+from zoo.types import Array, Batch, Objective, PyTree, Scalars, parted
 
 SMALLEST_LOG_SCALE = -7.0  # a quarter of an 8-bit level
 
@@ -54,13 +54,11 @@ def vae(
     raise ValueError(f'vae needs levels >= 2 and beta >= 0, not {levels} and {beta}')
 
   def read(batch: Batch) -> Array:
-    if input_key not in batch:
-      raise unknown('input of the batch', input_key, batch)
-    return batch[input_key].astype(jnp.float32)
+    return read_input(batch, input_key).astype(jnp.float32)
 
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
     variables = module.init(key, read(batch)[:1], train=False)
-    return variables['params'], {k: v for k, v in variables.items() if k != 'params'}
+    return parted(variables)
 
   def costs(
     variables: PyTree, extras: PyTree, x: Array, key: Array, train: bool

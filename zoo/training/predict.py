@@ -1,4 +1,4 @@
-"""What a model says of every example of a split, on the host: for previews and error analysis."""
+"""The examples of a split, and what a model says of them, on the host."""
 
 from collections.abc import Callable
 
@@ -45,3 +45,23 @@ def make_predict(
     return jax.tree.map(lambda *x: np.concatenate(x), *rows)
 
   return over_split
+
+
+def examples_of(source: Source, limit: int) -> dict[str, np.ndarray]:
+  """The first examples of a source of one pass, stacked in order and without padding.
+
+  Args:
+    source: one with `num_batches`, whose batches are dicts.
+    limit: no more than this many.
+  """
+  draw = jax.jit(source.next) if source.on_device else source.next
+  state, rows, count = source.init(jax.random.key(0)), [], 0
+  for _ in range(source.num_batches or 0):
+    state, batch = draw(state, None, source.data)
+    batch = jax.device_get(batch)
+    real = batch['weight'] > 0 if 'weight' in batch else slice(None)
+    rows.append({name: x[real] for name, x in batch.items()})
+    count += len(next(iter(rows[-1].values())))
+    if count >= limit:
+      break
+  return {name: np.concatenate([row[name] for row in rows])[:limit] for name in rows[0]}
