@@ -97,7 +97,7 @@ def embedded(path) -> bool:
 
 
 TRACED = [path for path in CONFIGS if not embedded(path)]
-# One of each objective; the others take their steps in the slow tests.
+# Of every way of learning but the costliest; the others take their steps in the slow tests.
 QUICK = (
   'breast_cancer_anomaly',
   'digits_clustering',
@@ -105,9 +105,7 @@ QUICK = (
   'digits_distill',
   'digits_fixmatch',
   'digits_gan',
-  'digits_simclr',
   'digits_vae',
-  'photos_restoration',
   'pydocs_gpt_char',
 )
 STEPPED = [p if p.stem in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in CONFIGS]

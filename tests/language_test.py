@@ -115,6 +115,7 @@ def test_a_preview_of_a_language_model_continues_the_validation_text(scan_layers
   assert f'=== prompt\n{beginning}' in text
 
 
+@pytest.mark.slow
 def test_a_preview_of_translations_is_a_table_with_the_targets():
   experiment = experiment_of('dates_transformer', 'auto')
   program, state, _, _ = trained(experiment)

@@ -34,7 +34,7 @@ def network(name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-@pytest.mark.parametrize('by', ['l1', 'scale'])
+@pytest.mark.parametrize('by', [pytest.param('l1', marks=pytest.mark.slow), 'scale'])
 def test_the_slim_network_equals_the_masked_one(name, by):
   module, variables = network(name)
   if by == 'scale' and module.norm == 'none':

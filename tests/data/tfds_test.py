@@ -107,6 +107,7 @@ def test_image_size_fits_images(prepared):
   np.testing.assert_array_equal(same, tfds.records('cifar10', 'train', prepared)[0]['image'])
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_at_once_and_never_import_tensorflow(prepared, tmp_path):
   trap = tmp_path / 'tensorflow' / '__init__.py'
   trap.parent.mkdir()

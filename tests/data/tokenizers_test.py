@@ -42,6 +42,7 @@ def test_batches_are_encoded_as_single_texts_are(tokenizer):
     assert ids.tolist() == tokenizer.encode(text)
 
 
+@pytest.mark.slow
 def test_round_trip_of_all_unicode(bpe):
   for tokenizer in (tokenizers.ByteTokenizer(), bpe, tokenizers.make('char', [UNICODE])):
     for start in range(0, len(UNICODE), 400_000):

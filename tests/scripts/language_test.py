@@ -88,6 +88,7 @@ def test_a_prompt_that_cannot_be_is_refused(flags, named):
   assert named in command.refusal(done)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
   args = (f'--config={config()}', f'--config.train.init_from={finished()}')
   again = command.train_to_end(
