@@ -96,13 +96,23 @@ def embedded(path) -> bool:
   return name not in PUBLIC and name not in TEXTS and not name.startswith('folder:')
 
 
-TRACED = [path for path in CONFIGS if not embedded(path)]
-# Of every way of learning but the costliest; the others take their steps in the slow tests.
+# Large, so that it takes long to trace what its smaller relatives show.
+LARGE = (
+  'imagenet_resnet50',
+  'imagenet_vit_s16',
+  'imdb_bert',
+  'lm1b_transformer',
+  'openwebtext_gpt2',
+  'wmt14_transformer',
+)
+TRACED = [
+  pytest.param(p, marks=pytest.mark.slow if p.stem in LARGE else ())
+  for p in CONFIGS
+  if not embedded(p)
+]
+# Of several ways of learning; the others take their steps in the slow tests.
 QUICK = (
-  'breast_cancer_anomaly',
-  'digits_clustering',
   'digits_cnn',
-  'digits_distill',
   'digits_fixmatch',
   'digits_gan',
   'digits_vae',

@@ -46,8 +46,10 @@ def test_models_by_name():
 
 
 # What differs from a smaller one by its size alone, and takes long to trace.
-LARGE = ('bert_large', 'gpt2_large', 'gpt2_xl', 'resnet101', 'resnet152', 'vit_l16')
-NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in list_models()]
+LARGE = ('_big', '_large', '_medium', '_xl', '_b16', '_l16', 'resnet34', 'resnet101', 'resnet152')
+NAMES = [
+  pytest.param(n, marks=pytest.mark.slow if n.endswith(LARGE) else ()) for n in list_models()
+]
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -64,6 +64,7 @@ print('go', os.getpid(), os.environ[{name!r}])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='exec elsewhere is another thing')
 def test_a_process_starts_anew_once_and_stays_itself(tmp_path):
   script = tmp_path / 'script.py'

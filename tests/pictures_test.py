@@ -44,6 +44,7 @@ def shown(experiment):
   return {k: np.asarray(Image.open(io.BytesIO(v))) for k, v in pictures.items()}, judge(state)
 
 
+@pytest.mark.slow
 def test_a_preview_of_restoration_shows_before_and_after():
   pictures, figures = shown(experiment_of('photos_restoration', data={'name': 'photos/32'}))
   assert set(pictures) == {'before_and_after'}

@@ -162,6 +162,7 @@ def test_what_cudnn_takes(monkeypatch, shape, dtype, plain, reason):
   assert attention.cudnn_obstacle(jnp.zeros(shape, dtype), plain) == 'needs an NVIDIA GPU'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('causal', [True, False])
 def test_the_splash_kernel_agrees_when_interpreted(causal):
   q, k, v = (x.astype(jnp.float32) for x in arrays(queries=128, keys=128, heads=2, size=64))

@@ -63,6 +63,7 @@ def test_published_sizes(size, options, method, expected):
   assert sum(x.size for x in jax.tree.leaves(shapes)) == expected
 
 
+@pytest.mark.slow
 def test_weights_start_small_and_cut_off():
   module = BERT(**{**SMALL, 'vocab_size': 5000})
   params = module.init(KEY, TOKENS)['params']

@@ -171,13 +171,15 @@ def test_a_batch_of_one_is_refused():
   ('options', 'fields'),
   [
     ({'adversarial_loss': 'non_saturating'}, {'condition': 'concat'}),
-    (
+    pytest.param(
       {'adversarial_loss': 'hinge', 'r1': 1.0},
       {'condition': 'projection', 'spectral_norm': True, 'discriminator_norm': 'none'},
+      marks=pytest.mark.slow,
     ),
-    (
+    pytest.param(
       {'adversarial_loss': 'wasserstein', 'gradient_penalty': 10.0},
       {'discriminator_norm': 'layer'},
+      marks=pytest.mark.slow,
     ),
   ],
 )

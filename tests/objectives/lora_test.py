@@ -148,6 +148,7 @@ def test_training_moves_the_factors_and_leaves_the_base_bit_for_bit():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('strategy', ['pmap', 'sharded'])
 def test_every_strategy_gives_the_same_factors(strategy):
   _, expected, expected_scalars = trained('jit')

@@ -346,6 +346,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path):
   workdir = shutil.copytree(command.finished(), tmp_path / 'run')
   # No file may grow as large as the arrays of a checkpoint; all others are smaller.

@@ -52,6 +52,7 @@ def test_a_model_needs_no_data_backend_and_a_failing_row_leaves_the_others(tmp_p
     assert str(tmp_path) not in json.dumps(row)
 
 
+@pytest.mark.slow
 def test_when_all_rows_fail_the_status_says_so():
   done = script('--model=mlp', '--parallel=pmap,sharded', '--batch_size=12', '--steps=1')
   assert done.returncode == 1

@@ -67,6 +67,7 @@ def test_a_run_is_exported_as_it_is_evaluated(tmp_path, monkeypatch):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_language_model_is_exported_from_a_folder(gpt2, tmp_path):
   text = exported(tmp_path / 'again', f'--from={gpt2}')
   assert 'for transformers (model_type gpt2)' in text

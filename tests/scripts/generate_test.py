@@ -77,6 +77,7 @@ def test_one_continuation_is_printed_as_it_comes_with_the_speed(folder):
   assert 'tokens/s (and ' in speed
 
 
+@pytest.mark.slow
 def test_several_continuations_in_json(folder, tmp_path):
   (tmp_path / 'prompts').write_text('xy\nz\n')
   flags = (f'--from={folder}', '--prompt=abc', f'--prompts_file={tmp_path / "prompts"}')

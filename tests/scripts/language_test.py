@@ -57,6 +57,7 @@ def test_a_run_leaves_its_tokenizer_its_samples_and_bits_per_byte():
   assert names == ['samples_00000030.txt', 'samples_00000060.txt']
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
   workdir = tmp_path / 'killed'
   shutil.copytree(finished(), workdir)
@@ -66,6 +67,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
   command.assert_same_run(workdir, finished())
 
 
+@pytest.mark.slow
 def test_what_is_generated_continues_the_prompt_and_repeats_with_its_seed():
   args = (f'--workdir={finished()}', '--prompt=the old', '--max_new_tokens=12', '--seed=3')
   first, again = command.run('generate', *args), command.run('generate', *args)

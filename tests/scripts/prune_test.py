@@ -44,6 +44,7 @@ def slimmed(tmp_path_factory):
   return Slimmed(folder / 'whole', folder / 'slim', json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_the_report_is_of_two_networks(slimmed):
   report = slimmed.report
   assert report['widths'] == [[4], [2]]
@@ -54,6 +55,7 @@ def test_the_report_is_of_two_networks(slimmed):
   assert report['metrics'][0] == summary['metrics']
 
 
+@pytest.mark.slow
 def test_what_was_written_is_a_run_with_these_figures(slimmed):
   values = rundir.read_config(slimmed.slim)
   assert values['model']['widths'] == [2]

@@ -12,7 +12,7 @@ from zoo.training.checkpoint import Checkpoints
 
 
 @pytest.mark.parametrize('strategy', ['jit', 'pmap', 'sharded'])
-@pytest.mark.parametrize('on_device', [True, False])
+@pytest.mark.parametrize('on_device', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_resumed_run_compiles_its_step_once_and_ends_the_same(strategy, on_device, tmp_path):
   parallel = parallelize(strategy)
   source = arrays.epochs(toy.data(50), 16) if on_device else toy.host_source(toy.data(50), 16)
