@@ -10,11 +10,26 @@ import pytest
 
 from zoo import platform
 
-CPU_OPTIONS = platform.compiler_options('cpu')
+CPU_OPTIONS = {platform.ONEDNN: True} if platform.is_known(platform.ONEDNN) else {}
 
 
-def test_options_are_for_the_platform_they_were_measured_on(monkeypatch):
+@pytest.fixture(autouse=True)
+def processor(monkeypatch, tmp_path):
+  """A file in the place of /proc/cpuinfo, of a processor with AVX-512."""
+  path = tmp_path / 'cpuinfo'
+  path.write_text('processor : 0\nflags : fpu avx2 avx512f avx512_bf16\n')
+  monkeypatch.setattr(platform, 'CPU_INFO', path)
+  return path
+
+
+def test_options_are_for_the_platform_they_were_measured_on(monkeypatch, processor):
+  assert platform.compiler_options('cpu') == CPU_OPTIONS
   assert platform.compiler_options('gpu') == platform.compiler_options('tpu') == {}
+  processor.write_text('flags : fpu avx2\n')
+  assert platform.compiler_options('cpu') == {}
+  processor.unlink()
+  assert platform.compiler_options('cpu') == {}
+  processor.write_text('flags : avx512f\n')
   monkeypatch.setattr(sys, 'platform', 'darwin')
   assert platform.compiler_options('cpu') == {}
 

@@ -36,10 +36,21 @@ def test_conv_has_the_gradients_of_flax(kernel, strides, padding):
   both(make(conv_general_dilated=conv.conv), make(), (2, 7, 9, 3))
 
 
-def test_many_channels(monkeypatch):
-  monkeypatch.setattr(conv, 'FEW_CHANNELS', 3)  # and not fewer
+@pytest.mark.parametrize('cache', [1, 4000])
+def test_a_batch_in_parts_has_the_same_gradients(cache, monkeypatch):
+  monkeypatch.setattr(conv, 'CACHE_BYTES', cache)
   make = lambda **kw: nn.Conv(5, (3, 2), (2, 1), **kw)
-  both(make(conv_general_dilated=conv.conv), make(), (2, 7, 9, 3))
+  both(make(conv_general_dilated=conv.conv), make(), (6, 7, 9, 3))
+  args = (5, (4, 4), (2, 2))
+  both(conv.ConvTranspose(*args), nn.ConvTranspose(*args), (6, 4, 5, 3))
+
+
+def test_parts_are_equal_and_fit_if_they_can():
+  assert conv.parts(128, conv.CACHE_BYTES // 128) == 1
+  assert conv.parts(128, conv.CACHE_BYTES // 10) == 16  # 8 at a time
+  assert conv.parts(6, conv.CACHE_BYTES // 4) == 2
+  assert conv.parts(7, conv.CACHE_BYTES // 2) == 7
+  assert conv.parts(4, 2 * conv.CACHE_BYTES) == 4
 
 
 @pytest.mark.parametrize(
