@@ -14,8 +14,8 @@ import jax.numpy as jnp
 # Matrix products by oneDNN where XLA has no fusion of its own for them: the gradients of weights.
 # jax 0.12.0, a training step of a GPT of 6 x 384 on 12 x 256 tokens: bfloat16 5.1 s without it and
 # 1.3 s with it, float32 2.8 and 2.5 s. jaxlib 0.10.2 takes the option and does nothing. (To turn
-# those fusions off, so that oneDNN gets every product, gave 1.2 s and 2.7 s.) On an AMD Zen 3, which
-# has no AVX-512, a step of ResNet-18 on 128 pictures takes 5.3 s with it and 4.2 s without.
+# those fusions off, so that oneDNN gets every product, gave 1.2 s and 2.7 s.) On an AMD Zen 3,
+# which has no AVX-512, a step of ResNet-18 on 128 pictures takes 5.3 s with it, 4.2 s without.
 ONEDNN = 'xla_cpu_experimental_onednn_custom_call'
 
 CPU_INFO = Path('/proc/cpuinfo')
