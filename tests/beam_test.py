@@ -189,6 +189,7 @@ def test_scores_are_those_of_the_uncached_forward(translator):
       np.testing.assert_allclose(score, picked / ((5 + n) / 6) ** 0.6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_source_is_searched_as_alone_and_padding_changes_nothing(translator):
   params, source = translator
   options = {'beam_size': 3, 'length_penalty': 0.6, 'max_length': 10}

@@ -113,9 +113,7 @@ TRACED = [
 # Of several ways of learning; the others take their steps in the slow tests.
 QUICK = (
   'digits_cnn',
-  'digits_fixmatch',
   'digits_gan',
-  'digits_vae',
   'pydocs_gpt_char',
 )
 STEPPED = [p if p.stem in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in CONFIGS]

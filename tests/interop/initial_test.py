@@ -23,6 +23,7 @@ def test_all_values_are_loaded():
   chex.assert_trees_all_equal(match_params(initial(0), initial(1)), initial(1))
 
 
+@pytest.mark.slow
 def test_layers_are_stacked_and_unstacked():
   plain, stacked = initial(1), stack_layers(initial(1))
   chex.assert_trees_all_equal(match_params(initial(0, scan_layers=True), plain), stacked)

@@ -149,6 +149,7 @@ def test_longer_padding_changes_nothing(num_classes):
   np.testing.assert_allclose(longer, exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_padding_is_what_pad_id_says():
   module, variables = build(pad_id=12, num_classes=C)
   padded = np.where(TOKENS == 0, 12, TOKENS)[:2]

@@ -203,6 +203,7 @@ def trained(strategy, **options):
   return jax.device_get((state.params, state.extras))
 
 
+@pytest.mark.slow
 def test_jit_pmap_and_sharded_train_alike_unless_devices_keep_to_themselves():
   expected = trained('jit')
   for strategy in ('pmap', 'sharded'):

@@ -202,7 +202,10 @@ def test_the_logits_bias_is_added():
   )
 
 
-@pytest.mark.parametrize('options', [{}, {'pre_norm': True, 'positions': 'learned'}])
+@pytest.mark.parametrize(
+  'options',
+  [pytest.param({}, marks=pytest.mark.slow), {'pre_norm': True, 'positions': 'learned'}],
+)
 def test_longer_padding_changes_nothing(options):
   module, variables = build(**options)
   exact = logits_of(module, variables)

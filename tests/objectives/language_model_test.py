@@ -202,6 +202,7 @@ def test_of_the_chosen_tokens_most_are_hidden_and_some_stay():
   assert sums.compute()['accuracy'] == pytest.approx(0.1 + 0.1 / V, abs=0.04)
 
 
+@pytest.mark.slow
 def test_another_choice_with_another_key_and_none_of_padding():
   params = masked().init(KEY, BATCH)[0]
   tokens = jnp.full((2, 8), PAD)

@@ -209,6 +209,7 @@ def test_a_convolution_is_no_target():
     lora.factors(jax.random.key(0), {'w': jnp.zeros((3, 3, 4, 8))}, 2, ('.*',))
 
 
+@pytest.mark.slow
 def test_what_is_trained_in_full_is_no_target_and_takes_adopted_weights():
   plain = toy.objective()
   wrapped = lora.with_lora(plain, rank=2, alpha=8.0, targets=TARGETS, full=('Dense_1/.*',))

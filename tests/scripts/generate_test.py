@@ -67,6 +67,7 @@ def output(*args):
   return done.stdout
 
 
+@pytest.mark.slow
 def test_one_continuation_is_printed_as_it_comes_with_the_speed(folder):
   text = output(f'--from={folder}', '--prompt=abc', '--max_new_tokens=20', '--temperature=0')
   params = hub.load_pretrained(folder)[1]['params']

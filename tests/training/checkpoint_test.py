@@ -565,6 +565,7 @@ def kill_often(directory, kills):
   assert last >= kills
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
   kill_often(tmp_path, 5)
 

@@ -79,6 +79,7 @@ def test_a_log_of_any_length_becomes_a_picture(tmp_path, lines):
   assert (tmp_path / 'again.png').read_bytes() == (tmp_path / 'curves.png').read_bytes()
 
 
+@pytest.mark.slow
 def test_drawing_uses_no_pyplot_and_importing_no_matplotlib(tmp_path):
   program = f"""
 import sys

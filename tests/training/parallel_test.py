@@ -44,7 +44,10 @@ def test_every_strategy_gives_the_same_parameters_with_batch_norm_and_accumulati
     )
 
 
-@pytest.mark.parametrize('mesh_shape', [{'data': 2, 'fsdp': 4}, {'data': 4, 'tensor': 2}])
+@pytest.mark.parametrize(
+  'mesh_shape',
+  [{'data': 2, 'fsdp': 4}, pytest.param({'data': 4, 'tensor': 2}, marks=pytest.mark.slow)],
+)
 def test_rules_place_parameters_and_their_moments_and_change_nothing_else(mesh_shape):
   axis = 'fsdp' if 'fsdp' in mesh_shape else 'tensor'
   rules = ((r'.*Dense_0/kernel', (None, axis)),)
