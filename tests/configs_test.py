@@ -110,10 +110,9 @@ TRACED = [
   for p in CONFIGS
   if not embedded(p)
 ]
-# Of several ways of learning; the others take their steps in the slow tests.
+# A classifier and a language model; the others take their steps in the slow tests.
 QUICK = (
   'digits_cnn',
-  'digits_gan',
   'pydocs_gpt_char',
 )
 STEPPED = [p if p.stem in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in CONFIGS]

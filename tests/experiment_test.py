@@ -190,7 +190,8 @@ def train_cnn(strategy, accumulate, steps=20):
   return before, jax.device_get((state.params, state.extras)), jax.device_get(source_state)
 
 
-@pytest.mark.parametrize('accumulate', [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize('accumulate', [1, 4])
 def test_jit_pmap_and_sharded_train_the_same_cnn(accumulate):
   assert jax.device_count() == 8
   before, reference, position = train_cnn('jit', accumulate)

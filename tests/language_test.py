@@ -57,9 +57,8 @@ def trained(experiment):
   return program, state, program.merge_source(source_state), len(traces)
 
 
-@pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=() if n == 'pydocs_gpt_char' else pytest.mark.slow) for n in SMALL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SMALL)
 def test_jit_pmap_and_sharded_train_and_judge_alike(name):
   reference, figures = {}, {}
   for strategy in ('jit', 'pmap', 'sharded'):

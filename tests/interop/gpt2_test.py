@@ -31,6 +31,7 @@ def exported():
   return gpt2.to_hf(TINY, initial())
 
 
+@pytest.mark.slow
 def test_there_and_back_is_the_identity():
   params = initial()
   module, again = gpt2.from_hf(*gpt2.to_hf(TINY, params))

@@ -19,6 +19,7 @@ def initial(seed, **options):
   return TINY.clone(**options).init(jax.random.key(seed), TOKENS)['params']
 
 
+@pytest.mark.slow
 def test_all_values_are_loaded():
   chex.assert_trees_all_equal(match_params(initial(0), initial(1)), initial(1))
 

@@ -159,6 +159,7 @@ def test_stochastic_depth_drops_the_last_layer_of_some_examples_and_never_the_fi
   chex.assert_trees_all_equal(apply(module, variables), whole)
 
 
+@pytest.mark.slow
 def test_layers_computed_again_have_the_same_gradients():
   variables = initial(SMALL)
 

@@ -118,6 +118,7 @@ class TwoLayers(nn.Module):
     return x
 
 
+@pytest.mark.slow
 def test_merged_weights_and_gradients_are_those_of_a_parallel_path():
   x = jax.random.normal(jax.random.key(0), (8, 4))
   base = TwoLayers().init(jax.random.key(1), x)['params']

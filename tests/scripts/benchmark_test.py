@@ -31,6 +31,7 @@ def script(*args, code=None):
   )
 
 
+@pytest.mark.slow
 def test_a_model_needs_no_data_backend_and_a_failing_row_leaves_the_others(tmp_path):
   file = tmp_path / 'rows.jsonl'
   done = script(

@@ -102,6 +102,7 @@ def test_several_continuations_in_json(folder, tmp_path):
   assert report['compile_seconds'] > 0
 
 
+@pytest.mark.slow
 def test_a_source_is_translated_by_beam_search(tmp_path):
   source = jnp.zeros((1, 1), jnp.int32)
   params = params_of(TRANSLATOR, source, source)
