@@ -8,7 +8,7 @@ import tempfile
 from importlib.metadata import version
 
 # Most of the time of all tests is compilation: LLVM's optimiser a quarter of it, and of the rest
-# more than half MLIR's emitters of fusions. XLA's own passes, which fuse, reorder and replace what
+# almost half MLIR's emitters of fusions. XLA's own passes, which fuse, reorder and replace what
 # is computed, are as they are for a person.
 os.environ['ZOO_TESTS_XLA_FLAGS'] = (
   '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'

@@ -74,9 +74,7 @@ def after_steps(program, source):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=() if 'fixmatch' in n else pytest.mark.slow) for n in CHANGES]
-)
+@pytest.mark.parametrize('name', CHANGES)
 def test_jit_pmap_and_sharded_train_and_judge_alike(name, tmp_path):
   rundir.write_config(tmp_path, {'model': {'name': 'mlp', 'widths': (5,), 'norm': 'batch'}} | REST)
   reference, figures, scalars = trained(experiment_of(name, 'jit', tmp_path))

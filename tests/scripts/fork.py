@@ -1,6 +1,5 @@
 """Scripts in processes of their own that begin with the imports done: 2 s less for each."""
 
-import functools
 import multiprocessing
 import os
 import runpy
@@ -25,7 +24,7 @@ def run(
       time (JAX_*, but not XLA_FLAGS).
     timeout: seconds after which the script is killed, and `subprocess.TimeoutExpired` raised.
   """
-  start_server(frozenset(variables.items()))
+  start_server(variables)
   with tempfile.TemporaryDirectory() as folder:
     files = [Path(folder) / name for name in ('stdout', 'stderr')]
     process = multiprocessing.get_context('forkserver').Process(
@@ -41,8 +40,7 @@ def run(
   return subprocess.CompletedProcess(line, process.exitcode, *printed)
 
 
-@functools.cache
-def start_server(variables: frozenset[tuple[str, str]]) -> None:
+def start_server(variables: Mapping[str, str]) -> None:
   """Starts the process that imports and forks, in this environment, if there is none yet."""
   multiprocessing.get_context('forkserver').set_forkserver_preload(IMPORTED)
   before = dict(os.environ)

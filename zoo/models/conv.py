@@ -155,7 +155,7 @@ def parts(batch_size: int, example_bytes: int) -> int:
   """Into how many equal parts a batch is cut, so that each fits the cache if it can."""
   fitting = max(CACHE_BYTES // max(example_bytes, 1), 1)
   counts = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
-  return next(n for n in counts if batch_size // n <= fitting or n == batch_size)
+  return next(n for n in counts if batch_size // n <= fitting)
 
 
 def met_by_gradient(
@@ -184,9 +184,9 @@ def met_by_input(place: tuple[int, int], pads: Pairs, up: Any, x: Array, dy: Arr
 
 
 def product(x: Array, dy: Array) -> Array:
-  """Sums over all examples and places: [B, H, W, C] and [B, H, W, D] to float32 [C, D]."""
+  """Sums over all examples and places: [B, H, W, C], [B, H, W, D] to [C, D], float32 or wider."""
   x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-  return jnp.dot(x.T, dy, preferred_element_type=jnp.float32)
+  return jnp.dot(x.T, dy, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
 
 
 class ConvTranspose(nn.Module):
