@@ -212,6 +212,7 @@ AUGMENTATIONS = {
   'random_resized_crop': augment.random_resized_crop,
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
+  'random_dihedral': augment.random_dihedral,
   'random_affine': augment.random_affine,
   'random_color': color.random_color,
   'rand_augment': randaugment.rand_augment,
