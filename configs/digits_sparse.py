@@ -1,0 +1,37 @@
+"""The network of digits_cnn with nine tenths of its weights at zero: pruned while it learns.
+
+A layer's smallest weights go, by a cubic schedule from step 200 to step 750, and stay zero.
+
+Source: Zhu and Gupta 2017, To prune, or not to prune; Alpaydin and Kaynak 1998 (data).
+Command: python scripts/train.py --config=configs/digits_sparse.py --workdir=runs/digits_sparse
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'model': {'name': 'cnn', 'widths': (32, 64), 'dropout': 0.2},
+      'objective': {'name': 'classification', 'label_smoothing': 0.1},
+      'data': {
+        'name': 'digits',
+        'train': 'train[:85%]',
+        'validation': 'train[85%:]',
+        'test': 'test',
+        'batch_size': 64,
+        'augment': {'random_affine': {'degrees': 10.0, 'translate': 0.1}},
+      },
+      'optimizer': {
+        'name': 'adamw',
+        'learning_rate': 3e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 50,
+        'weight_decay': 0.01,
+        'sparsity': 0.9,
+        'sparsity_begin': 200,
+        'sparsity_end': 750,
+      },
+      'train': {'steps': 1000, 'log_every': 50, 'eval_every': 200, 'checkpoint_every': 200},
+    }
+  )
