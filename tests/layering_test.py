@@ -38,6 +38,7 @@ SHARED = {
     'schedules',
     'sparsity',
     'slimming',
+    'attention_heads',
     'platform',
     'huge_pages',
   ),
