@@ -165,7 +165,7 @@ def speed(
     return block
 
   blocks = [block_of(m, v) for m, v in zip(modules, variables, strict=True)]
-  first, second = timing.time_in_turns(blocks, *timing.plan(blocks))
+  (first, second), _ = timing.time_in_turns(blocks, *timing.plan(blocks))
   return timing.quantiles(np.asarray(first / second))
 
 

@@ -166,12 +166,16 @@ MODELS = {
     name: Entry(models.ViT, 'classification', image(224, 224, 3), DOSOVITSKIY, options)
     for name, options in models.vit.SIZES.items()
   },
-  'wide_resnet28_10': Entry(
-    models.WideResNet,
-    'classification',
-    image(32, 32, 3),
-    'Zagoruyko and Komodakis 2016, Wide Residual Networks',
-  ),
+  **{
+    f'wide_resnet28_{widen}': Entry(
+      models.WideResNet,
+      'classification',
+      image(32, 32, 3),
+      'Zagoruyko and Komodakis 2016, Wide Residual Networks',
+      {'widen': widen},
+    )
+    for widen in (2, 10)
+  },
 }
 
 OBJECTIVES = {
