@@ -40,11 +40,11 @@ def get_config() -> ConfigDict:
       },
       'optimizer': {
         'name': 'adamw',
-        'learning_rate': 1e-3,
+        'learning_rate': 2e-3,
         'schedule': 'cosine',
         'warmup_steps': 100,
         'weight_decay': 0.01,
       },
-      'train': {'steps': 1500, 'log_every': 50, 'eval_every': 250, 'checkpoint_every': 250},
+      'train': {'steps': 2000, 'log_every': 50, 'eval_every': 250, 'checkpoint_every': 250},
     }
   )

@@ -1,7 +1,6 @@
 """The digits 5 to 9 with 10 labels each, from a Transformer that has learnt 0 to 4.
 
-The head starts anew. Its learning rate is the one below; what comes before moves more slowly, the
-more so the nearer it is to the input (discriminative learning rates).
+The head starts anew. What is nearer to the input moves more slowly (discriminative learning rates).
 
 Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Networks? Howard and
   Ruder 2018, Universal Language Model Fine-tuning, section 3.2, for the learning rates.
@@ -19,10 +18,8 @@ from ml_collections import ConfigDict
 
 def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
   from_scratch = source == 'scratch'
-  slower = (
-    ('(layer_[01]|(patch|position)_embedding)(/.*)?', {'learning_rate_multiplier': 0.5}),
-    ('layer_[23]/.*', {'learning_rate_multiplier': 0.75}),
-  )
+  near_input = '(layer_[01]|(patch|position)_embedding)(/.*)?'
+  slower = ((near_input, {'learning_rate_multiplier': 0.5}),)
   return ConfigDict(
     {
       'model': {
@@ -48,7 +45,7 @@ def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
       },
       'optimizer': {
         'name': 'adamw',
-        'learning_rate': 1e-3,
+        'learning_rate': 4e-3 if from_scratch else 2e-3,  # the best of 1, 2, 4 and 8
         'schedule': 'cosine',
         'warmup_steps': 30,
         'weight_decay': 0.01,
