@@ -55,9 +55,15 @@ def restoration(axis):
 
 
 def masked_language_model(axis):
-  small: dict[str, Any] = {'max_length': 8, 'num_layers': 1, 'width': 8, 'num_heads': 2, 'ffn_width': 8}
+  small: dict[str, Any] = {
+    'max_length': 8,
+    'num_layers': 1,
+    'width': 8,
+    'num_heads': 2,
+    'ffn_width': 8,
+  }
   without: dict[str, Any] = {'dropout': 0.0, 'attention_dropout': 0.0, 'classifier_dropout': 0.0}
-  module = models.BERT(vocab_size=11, **small, **without)
+  module = models.BERT(vocab_size=11, max_length=8, **small, **without)
   objective = objectives.masked_lm(
     module, mask_id=2, pad_id=0, vocab_size=11, mask_rate=1.0, axis_name=axis
   )

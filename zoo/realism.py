@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.distances import frechet_and_floor, precision_recall
 from zoo.experiment import Experiment
+from zoo.figures.distances import frechet_and_floor, precision_recall
 from zoo.runs import Run, open_run
 from zoo.training.predict import examples_of
 from zoo.types import Array, PyTree, Source, TrainState
