@@ -55,13 +55,7 @@ def restoration(axis):
 
 
 def masked_language_model(axis):
-  small: dict[str, Any] = {
-    'max_length': 8,
-    'num_layers': 1,
-    'width': 8,
-    'num_heads': 2,
-    'ffn_width': 8,
-  }
+  small: dict[str, Any] = {'num_layers': 1, 'width': 8, 'num_heads': 2, 'ffn_width': 8}
   without: dict[str, Any] = {'dropout': 0.0, 'attention_dropout': 0.0, 'classifier_dropout': 0.0}
   module = models.BERT(vocab_size=11, max_length=8, **small, **without)
   objective = objectives.masked_lm(
@@ -77,14 +71,15 @@ def masked_language_model(axis):
 
 
 def adversarial(axis):
-  options: dict[str, Any] = {'resolution': 8, 'channels': 3, 'width': 4, 'latent_size': 3}
-  module = models.DCGAN(**options, discriminator_norm='batch', axis_name=axis)
-  # Devices draw latents by themselves: here all of them are ones.
+  options: dict[str, Any] = {'resolution': 8, 'channels': 3, 'base': 2, 'width': 4}
+  module = models.DCGAN(**options, latent_size=3, discriminator_norm='batch', axis_name=axis)
   objective = objectives.gan(module, r1=1.0, r1_every=2, generator_ema=0.5)
 
-  def loss(*arguments):
-    with mock.patch.object(jax.random, 'normal', lambda key, shape: jnp.ones(shape)):
-      return objective.loss(*arguments)
+  def loss(params, extras, batch, key):
+    # Latents, devices draw by themselves: here they are pixels of the real pictures.
+    pixels = 2 * batch['image'].reshape(len(batch['image']), -1) - 1
+    with mock.patch.object(jax.random, 'normal', lambda key, shape: pixels[:, : shape[1]]):
+      return objective.loss(params, extras, batch, key)
 
   return objective._replace(loss=loss)
 
