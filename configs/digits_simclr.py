@@ -3,7 +3,8 @@
 Source: Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations.
 Command: python scripts/train.py --config=configs/digits_simclr.py --workdir=runs/digits_simclr
 Hardware: 2 CPU cores (AMD EPYC), 75 s, compilation included, beside other work.
-Expected: 96.97% test accuracy of the linear probe, 95.96% of 5 nearest neighbours (one seed).
+Expected: 96.30% test accuracy of the linear probe (0.89 standard deviation over 3 seeds), 95.51%
+(0.39) of 5 nearest neighbours.
 """
 
 from ml_collections import ConfigDict

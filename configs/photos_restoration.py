@@ -37,6 +37,7 @@ def get_config(task: str = 'denoise') -> ConfigDict:
         'name': 'restoration',
         **TASKS[task],
         'distance': 'psnr',
+        'ensemble': True,
         'ema_decay': 0.995,
         'ema_warmup': True,
       },
@@ -48,7 +49,7 @@ def get_config(task: str = 'denoise') -> ConfigDict:
         'normalization': 'scale',
         'batch_size': 8,
         'eval_batch_size': 12,
-        'augment': {'random_flip': {}},
+        'augment': {'random_dihedral': {}},
       },
       'optimizer': {
         'name': 'adamw',

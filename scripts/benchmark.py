@@ -1,18 +1,21 @@
-"""Measures what a config describes, or a model, on synthetic batches.
+"""Measures what a config describes, or a model: on synthetic batches, or its data.
 
   python scripts/benchmark.py --config=configs/digits_cnn.py [--config.model.widths='(16,)']
   python scripts/benchmark.py --model=cnn --batch_size=32,64 --parallel=jit,pmap,sharded
   python scripts/benchmark.py --config=configs/digits_mlp.py --what=loop,scan --json=FILE
+  python scripts/benchmark.py --config=configs/folder_cnn.py:PATH --what=train,input
 
 --what: 'train' is the compiled training step and 'forward' the predictions, on a batch that is on
-the devices; 'loop' is the loop on the real data, against its own compiled step in a bare Python
-loop; 'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to
-the device, the step, one figure fetched). A model without a config is trained by SGD, with
-its published objective, on arrays of its published shapes.
+the devices; 'input' is what comes before them, batches alone and their augmentation alone (add
+--config.data.on_device=False for decoding on the host); 'loop' is the loop on the real data,
+against its own compiled step in a bare Python loop; 'scan' is many steps a call, against one a
+call, and against a plain loop (a numpy batch to the device, the step, one figure fetched). A model
+without a config is trained by SGD, with its published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
 otherwise) that each end in one wait for the device. Memory is what the compiler plans for one
-device: arguments + outputs + temporaries - outputs in the place of donated arguments.
+device: arguments + outputs + temporaries - outputs in the place of donated arguments. Cores are
+those of the host that this process kept busy, all of its threads together.
 
 Exit status: 0, 1 when every row has failed, 2 on bad input.
 """
@@ -20,6 +23,7 @@ Exit status: 0, 1 when every row has failed, 2 on bad input.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +35,7 @@ from absl import flags
 
 from zoo import cli, huge_pages, provenance
 from zoo.benchmark import MEASUREMENTS, Workload, measure, synthetic_batch
-from zoo.catalog import create_model, example_batch, published
+from zoo.catalog import LOADERS, create_model, example_batch, published
 from zoo.data import arrays
 from zoo.experiment import complete_config, make_experiment
 from zoo.names import unknown
@@ -46,10 +50,10 @@ flags.DEFINE_list('what', ['train'], f'What to measure: {", ".join(MEASUREMENTS)
 flags.DEFINE_integer('steps', None, 'Steps to time for each row; some seconds of them by default.')
 flags.DEFINE_string('json', None, 'File to which a line of JSON is added for every row.')
 
-COLUMNS = '{:16}{:9}{:>8}{:>7}{:>11}{:>10}{:>10}{:>10}{:>13}{:>12}  {}'
+COLUMNS = '{:16}{:9}{:>8}{:>8}{:>7}{:>11}{:>10}{:>10}{:>10}{:>13}{:>7}{:>13}{:>12}  {}'
 HEADER = (
-  *('what', 'parallel', 'devices', 'batch', 'compile s', 'ms/step', 'p10', 'p90'),
-  *('examples/s', 'memory MiB', 'times as fast as (p10-p90)'),
+  *('what', 'parallel', 'devices', 'workers', 'batch', 'compile s', 'ms/step', 'p10', 'p90'),
+  *('examples/s', 'cores', 'and per core', 'memory MiB', 'times as fast as (p10-p90)'),
 )
 
 
@@ -125,8 +129,11 @@ def from_config(values: dict[str, Any], strategy: str, size: int) -> Workload:
     'data': values['data'] | {'batch_size': size},
   }
   made = make_experiment(complete_config(values | changed))
+  decodes = 'workers' in inspect.signature(LOADERS[values['data']['loader']]).parameters
   return Workload(
-    made.objective, made.tx, made.dataset.train, made.parallel, made.settings.steps_per_call
+    *(made.objective, made.tx, made.dataset.train, made.parallel, made.settings.steps_per_call),
+    augment=made.augment,
+    workers=made.settings.workers if decodes else 0,
   )
 
 
@@ -140,14 +147,16 @@ def from_model(name: str, strategy: str, size: int) -> Workload:
 def describe(row: dict[str, Any]) -> str:
   """A row of the table."""
   if 'error' in row:
-    start = COLUMNS.format(row['what'], row['parallel'], '', row['batch_size'], *[''] * 7)
+    start = COLUMNS.format(row['what'], row['parallel'], '', '', row['batch_size'], *[''] * 9)
     return f'{start.rstrip()}  failed: {row["error"]}'
   step, peak = row['step_ms'], row['memory_bytes'].get('peak')
   return COLUMNS.format(
-    *(row[name] for name in ('what', 'parallel', 'devices', 'batch_size')),
+    *(row[name] for name in ('what', 'parallel', 'devices', 'workers', 'batch_size')),
     f'{row["compile_seconds"]:.2f}',
     *(f'{step[q]:.3f}' for q in ('median', 'p10', 'p90')),
     f'{row["examples_per_second"]:,.0f}',
+    f'{row["cores"]:.2f}',
+    f'{row["examples_per_core_second"]:,.0f}',
     '-' if peak is None else f'{peak / 2**20:.1f}',
     ', '.join(
       f'{other}: {q["median"]:.2f} ({q["p10"]:.2f}-{q["p90"]:.2f})'

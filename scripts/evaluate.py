@@ -2,13 +2,16 @@
 
   python scripts/evaluate.py --workdir=runs/digits_cnn [--step=best]
   python scripts/evaluate.py --workdir=runs/dates --beam=1,4
+  python scripts/evaluate.py --workdir=runs/digits_gan --inception=FILE.safetensors
 
 With --beam a model of sequence to sequence is also judged by what beam search makes of the sources:
-exact matches and BLEU, for each number of hypotheses.
+exact matches and BLEU, for each number of hypotheses. With --inception what a GAN makes is also
+judged by the Frechet inception distance: FILE is as in `zoo/interop/inception.py`.
 
 Prints the figures of each split, and with --json one JSON object and nothing else.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -25,6 +28,7 @@ flags.DEFINE_string('workdir', None, 'Run directory, as scripts/train.py left it
 flags.DEFINE_string('step', 'last', "Which checkpoint: 'last', 'best' or a number.")
 flags.DEFINE_list('beam', [], 'Hypotheses of beam searches to judge as well.')
 flags.DEFINE_float('length_penalty', 0.6, 'Of beam search.')
+flags.DEFINE_string('inception', None, "Weights to measure 'fid' by; the run's own by default.")
 flags.DEFINE_bool('json', False, 'Print JSON.')
 flags.mark_flag_as_required('workdir')
 
@@ -38,6 +42,11 @@ def main(argv: list[str]) -> int:
   experiment, state = opened.experiment, opened.state
   if beam_sizes and experiment.task != 'seq2seq':
     raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
+  if FLAGS.inception is not None:
+    if experiment.task != 'gan':
+      raise ValueError(f'--inception is for what a GAN makes, not for {experiment.task}')
+    settings = dataclasses.replace(experiment.settings, inception=FLAGS.inception)
+    experiment = experiment._replace(settings=settings)
   judges = make_judges(experiment, opened.program.state)
   figures = {split: judge_of_split(state) for split, judge_of_split in judges.items()}
   for beam_size in beam_sizes:

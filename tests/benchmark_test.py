@@ -3,9 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 from zoo import benchmark
 from zoo.benchmark import Workload, measure, synthetic_batch
+from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, parallelize
 from zoo.types import Objective, Source
 
@@ -95,6 +97,92 @@ def test_train_forward_and_loop_run_everywhere(strategy, on_device):
     assert 0 < row.step_ms['p10'] <= row.step_ms['median'] <= row.step_ms['p90']
     assert row.memory_bytes['peak'] > 0
   assert set(whats['loop'][1].speed) == {'bare step'}
+
+
+def test_input_measures_batches_and_their_augmentation_and_neither_trains(monkeypatch):
+  drawn = []
+
+  def next_batch(state, params, data):
+    drawn.append(state)
+    return state + 1, DATA
+
+  work = workload(on_device=False)
+  host = work.source._replace(init=lambda key: 0, next=next_batch)
+  flip = lambda key, batch: {**batch, 'x': -batch['x']}
+  work = work._replace(source=host, augment=flip, workers=3)
+  rows = measure('input', work, steps=4)
+  assert [(row.what, row.workers) for row in rows] == [('host batches', 3), ('augmentation', 0)]
+  assert drawn == list(range(2 + 4))  # the first two to warm up
+  assert rows[0].memory_bytes == {} and rows[1].memory_bytes['peak'] > 0
+  for row in rows:
+    assert row.cores > 0 and row.examples_per_core_second > 0
+  assert len(measure('input', work._replace(augment=None), steps=1)) == 1
+
+
+@pytest.mark.parametrize('strategy', ['jit', 'pmap'])
+def test_every_call_augments_by_another_key_and_every_batch_is_the_next(strategy):
+  keys, firsts = [], []
+  work = workload(strategy)
+
+  def noise(key, batch):
+    jax.debug.callback(lambda x: keys.append(x.tobytes()), jax.random.key_data(key))
+    return {'drawn': jax.random.uniform(key, batch['y'].shape)}
+
+  def next_batch(state, params, data):
+    jax.debug.callback(lambda x: firsts.append(int(x)), state[0])
+    return state + 1, jax.tree.map(lambda x: x[state], data)
+
+  work = work._replace(source=work.source._replace(next=next_batch), augment=noise)
+  rows = measure('input', work, steps=3)
+  jax.effects_barrier()
+  assert [row.what for row in rows] == ['device batches', 'augmentation']
+  calls, shares = 2 + 3, rows[0].devices  # of two calls to warm up; each device makes its share
+  assert len(keys) == calls * shares and len(set(keys)) == calls
+  expected = [i + 16 // shares * share for i in range(calls) for share in range(shares)]
+  assert sorted(firsts) == sorted(expected)
+
+
+def pictures(folder):
+  """JPEG and PNG files of one colour each."""
+  for name, colour in (('red', (200, 0, 0)), ('green', (0, 200, 0))):
+    (folder / name).mkdir()
+    for i in range(4):
+      suffix = ('jpg', 'png')[i % 2]
+      Image.new('RGB', (9, 8), colour).save(folder / name / f'{i}.{suffix}')
+  return folder
+
+
+def test_pictures_are_decoded_by_the_host_and_augmented_as_the_loss_has_it(tmp_path):
+  values = {
+    'model': {'name': 'mlp'},
+    'objective': {'name': 'classification'},
+    'data': {
+      'name': f'folder:{pictures(tmp_path)}',
+      'test': '',
+      'image_size': (4, 6),
+      'batch_size': 8,
+      'on_device': False,
+      'augment': {'cutout': {'size': 2, 'fill': 0.25}},
+    },
+    'train': {'parallel': 'jit', 'workers': 2},
+  }
+  made = make_experiment(complete_config(values))
+  _, batch = made.dataset.train.next(made.dataset.train.init(jax.random.key(0)), None, ())
+  assert isinstance(batch['image'], np.ndarray) and batch['image'].shape == (8, 4, 6, 3)
+  assert made.augment is not None
+  after = made.augment(jax.random.key(0), batch)['image']
+  blank = np.all(np.asarray(after) == 0.25, axis=-1)
+  assert set(blank.sum((1, 2))) <= {1, 2, 4}  # of 2 x 2 pixels, cut off at the border
+  np.testing.assert_allclose(after[~blank], batch['image'][~blank] / np.float32(255), rtol=1e-6)
+
+  work = Workload(
+    *(made.objective, made.tx, made.dataset.train, made.parallel), augment=made.augment, workers=2
+  )
+  rows = measure('input', work, steps=2)
+  assert [(row.what, row.workers) for row in rows] == [('host batches', 2), ('augmentation', 0)]
+  assert all(row.examples_per_core_second > 0 for row in rows)
+  values['data']['augment'] = {}
+  assert make_experiment(complete_config(values)).augment is None
 
 
 def test_scan_measures_the_steps_per_call_of_the_workload_or_32():

@@ -39,6 +39,7 @@ SMALL = {
   'resnet18_cifar': {'stage_sizes': (1,), 'width': 4},
   'resnet18': {'stage_sizes': (1, 1, 1), 'width': 4},
   'resnet50': {'stage_sizes': (1,), 'width': 4},
+  'wide_resnet28_2': {'depth': 10, 'widen': 1},
   'vit': {'num_layers': 1, 'width': 16, 'num_heads': 2, 'ffn_width': 32},
   'gpt2': {'num_layers': 2, 'width': 32, 'num_heads': 2, 'context_length': 16},
   'dcgan': {'width': 4},
@@ -98,6 +99,7 @@ def embedded(path) -> bool:
 
 # Large, so that it takes long to trace what its smaller relatives show.
 LARGE = (
+  'cifar10_fixmatch',
   'imagenet_resnet50',
   'imagenet_vit_s16',
   'imdb_bert',

@@ -46,7 +46,18 @@ def test_models_by_name():
 
 
 # What differs from a smaller one by its size alone, and takes long to trace.
-LARGE = ('_big', '_large', '_medium', '_xl', '_b16', '_l16', 'resnet34', 'resnet101', 'resnet152')
+LARGE = (
+  '_big',
+  '_large',
+  '_medium',
+  '_xl',
+  '_b16',
+  '_l16',
+  '28_10',
+  'resnet34',
+  'resnet101',
+  'resnet152',
+)
 NAMES = [
   pytest.param(n, marks=pytest.mark.slow if n.endswith(LARGE) else ()) for n in list_models()
 ]

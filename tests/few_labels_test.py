@@ -24,6 +24,12 @@ CHANGES = {
     'teacher_decay': 0.5,
     'alignment_decay': 0.5,
   },
+  'digits_fixmatch, joint': {
+    'threshold': 0.2,
+    'ema_decay': 0.0,
+    'joint': True,
+    'alignment_decay': 0.5,
+  },
   'digits_simclr': {'ema_decay': 0.5},
   'digits_distill': {'ema_decay': 0.5},
 }
@@ -41,7 +47,8 @@ def quick_compilation():
 
 def experiment_of(name, strategy, teacher=None, **data):
   """A config, of a small model under SGD: Adam hides a gradient that is n times too big."""
-  values = runpy.run_path(str(command.ROOT / 'configs' / f'{name}.py'))['get_config']().to_dict()
+  file = command.ROOT / 'configs' / f'{name.partition(",")[0]}.py'
+  values = runpy.run_path(str(file))['get_config']().to_dict()
   values['model'] = {'name': 'mlp', 'widths': (16,), 'norm': 'batch'}
   values['objective'] |= CHANGES[name]
   values['data'] |= {'train': 'train[:100]', 'validation': 'train[100:150]', 'test': ''}

@@ -34,6 +34,7 @@ SHARED = {
     'schedules',
     'sparsity',
     'slimming',
+    'attention_heads',
     'platform',
     'huge_pages',
   ),

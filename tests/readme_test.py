@@ -51,7 +51,7 @@ def test_a_row_is_the_mean_and_spread_of_its_runs_or_says_not_run(results, tmp_p
     (tmp_path / 'results' / 'a' / f'seed{seed}.json').write_text(text)
   rows = results['make_table'](tmp_path / 'configs', tmp_path / 'results').splitlines()[2:]
   assert rows == [
-    '| `a` | 1,234 | accuracy 99.00% ± 1.00% | 3 | 11 s | 2 cores, a cpu | jax 1, flax 2 '
+    '| `a` | 1,234 | accuracy 99.00% ± 1.00% | 3 | 10 s | 2 cores, a cpu | jax 1, flax 2 '
     '| abcdef01 |',
     '| `b` | | not run | | | | | |',
   ]

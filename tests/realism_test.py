@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.scripts import command
-from zoo import realism
+from zoo import paths, realism
 from zoo.experiment import complete_config, make_experiment
+from zoo.figures.distances import frechet
+from zoo.interop import inception, layout
+from zoo.interop.tensors import write_tensors
 from zoo.judge import make_judges
 from zoo.preview import make_preview
 from zoo.runs import keep
@@ -109,6 +112,46 @@ def test_copies_of_the_split_are_at_the_floor_and_one_picture_is_not():
   alike = judged(experiment, np.tile(images[:1], (100, 1, 1, 1)))
   assert alike['recall'] < 0.1
   assert alike['fd_zoo'] > 3 * alike['fd_zoo_floor'] == 3 * figures['fd_zoo_floor']
+
+
+def test_the_inception_distance_is_of_all_pictures_and_stands_beside_the_others(monkeypatch):
+  read = lambda images: np.asarray(realism.in_levels(jnp.asarray(images))).reshape(-1, 64)[:, 20:40]
+  monkeypatch.setattr(realism, 'inception_reader', lambda path: read)
+  experiment = gan(inception='weights.safetensors')
+  real = examples_of(experiment.dataset.evaluation['validation'], 1000)['image']
+  figures = judged(experiment, real.astype(np.float32) / 255)
+  assert set(figures) == {'fid'} and figures['fid'] == pytest.approx(0, abs=1e-6)
+  lighter = real.astype(np.float32) / 510 + 0.25  # of which the 256 levels are a hundredth off
+  found = judged(gan(judge=judge_dir(), inception='weights.safetensors'), lighter)
+  assert {'fid', 'fd_zoo', 'precision'} <= set(found)
+  assert found['fid'] == pytest.approx(frechet(read(real), read(lighter)), rel=1e-3)
+
+
+def test_pictures_are_read_in_the_levels_of_files():
+  stored = jnp.array([0, 1, 128, 255], jnp.uint8)
+  np.testing.assert_allclose(realism.in_levels(stored), stored / 255)
+  made = jnp.array([-0.1, 0.0041, 0.503, 1.2])
+  np.testing.assert_allclose(realism.in_levels(made), np.array([0, 1, 128, 255]) / 255, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_inception_itself_tells_a_set_from_another(tmp_path, monkeypatch):
+  monkeypatch.setattr(realism, 'INCEPTION_BATCH', 3)
+  shapes = inception.shapes()
+  random = np.random.default_rng(0)
+
+  def leaf(path, x):
+    if path.endswith('kernel'):
+      return random.normal(size=x.shape, scale=np.sqrt(2 / np.prod(x.shape[:3])))
+    return np.full(x.shape, float(path.endswith(('scale', 'var'))))
+
+  variables = paths.map_named(leaf, shapes)
+  tensors = layout.to_tensors('Inception', variables, shapes, inception.RULES)
+  write_tensors(tmp_path / 'inception.safetensors', tensors)
+  dark, light = (random.random((3, 8, 8, 1)) * 0.4 + base for base in (0, 0.6))
+  distance = realism.by_inception(str(tmp_path / 'inception.safetensors'), dark)
+  assert distance(dark)['fid'] == pytest.approx(0, abs=1e-3)
+  assert distance(light)['fid'] > 1
 
 
 def test_features_are_what_the_logits_are_computed_from():

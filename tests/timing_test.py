@@ -30,7 +30,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
   clock = Clock()
-  monkeypatch.setattr(timing, 'time', types.SimpleNamespace(perf_counter=lambda: clock.now))
+  busy = lambda: 1.5 * clock.now  # one core, and every other second a second one
+  timers = types.SimpleNamespace(perf_counter=lambda: clock.now, process_time=busy)
+  monkeypatch.setattr(timing, 'time', timers)
   return clock
 
 
@@ -42,8 +44,9 @@ def test_warm_up_goes_on_until_a_block_is_long_and_leaves_the_first_call_out(clo
 
 def test_blocks_take_turns_forwards_and_backwards(clock):
   blocks = [clock.block('a', 0.25), clock.block('b', 0.5)]
-  seconds = time_in_turns(blocks, [3, 5], rounds=3)
+  seconds, processor = time_in_turns(blocks, [3, 5], rounds=3)
   np.testing.assert_allclose(seconds, [[0.25] * 3, [0.5] * 3])
+  np.testing.assert_allclose(processor, 1.5 * seconds)
   assert clock.log == [('a', 3), ('b', 5), ('b', 5), ('a', 3), ('a', 3), ('b', 5)]
 
 
@@ -71,13 +74,16 @@ def test_rows_count_steps_and_not_calls_and_a_drifting_machine_keeps_the_ratio(c
 
   contestants = [
     Contestant('plain', drifting(clock.block('a', 0.001)), 1, 2.0, {}),
-    Contestant('scanned', drifting(clock.block('b', 0.008)), 32, 3.0, {'peak': 7}),
+    Contestant('scanned', drifting(clock.block('b', 0.008)), 32, 3.0, {'peak': 7}, workers=4),
   ]
   plain, scanned = compare(contestants, parallelize('pmap'), 64, steps=320)
   assert (plain.parallel, plain.devices, plain.batch_size) == ('pmap', 8, 64)
   assert (plain.steps, scanned.steps, scanned.steps_per_call) == (320, 320, 32)
   assert plain.step_ms == pytest.approx({'median': 2.0, 'p10': 1.0, 'p90': 3.0})
   assert plain.examples_per_second == pytest.approx(64 / 0.002)
+  assert (plain.workers, scanned.workers) == (0, 4)
+  assert plain.cores == pytest.approx(1.5)
+  assert plain.examples_per_core_second == pytest.approx(64 / 0.002 / 1.5)
   assert plain.speed == {}
   # 0.25 ms a step against 1 ms, however slow the machine was in the round.
   assert scanned.speed == {'plain': pytest.approx({'median': 4.0, 'p10': 4.0, 'p90': 4.0})}

@@ -1,4 +1,4 @@
-"""What is measured of an experiment: its step, its predictions, and what the loop costs."""
+"""What is measured of an experiment: its step, predictions and batches, and what a loop costs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,13 +16,25 @@ from zoo.types import Array, Batch, Objective, PyTree, Source, TrainState
 
 
 class Workload(NamedTuple):
-  """The parts of an experiment; the objective fits the strategy of `parallel`."""
+  """The parts of an experiment; the objective fits the strategy of `parallel`.
+
+  Attributes:
+    objective: what to learn.
+    tx: how to update.
+    source: what to learn from.
+    parallel: on which devices.
+    steps_per_call: steps in one call of the loop.
+    augment: (key, batch) -> batch: what the loss does to a batch first, see `Experiment.augment`.
+    workers: threads that decode the batches of a source on the host.
+  """
 
   objective: Objective
   tx: optax.GradientTransformation
   source: Source
   parallel: Parallel
   steps_per_call: int = 1
+  augment: Callable[[Array, Batch], Batch] | None = None
+  workers: int = 0
 
 
 def measure(what: str, work: Workload, steps: int | None = None) -> list[Row]:
@@ -106,7 +118,79 @@ def scan(work: Workload) -> list[Contestant]:
   return contestants
 
 
-MEASUREMENTS = {'train': train, 'forward': forward, 'loop': loop, 'scan': scan}
+def inputs(work: Workload) -> list[Contestant]:
+  """What comes before the model, each alone: making batches, and augmenting them on the devices.
+
+  'host batches' are records read, decoded and stacked to numpy arrays, nothing put on a device;
+  'device batches' are indexed inside jit from arrays that are there. 'augmentation' is missing
+  where there is none.
+  """
+  source = work.source
+  found = [device_batches(source, work.parallel) if source.on_device else host_batches(work)]
+  return found + ([augmentation(work)] if work.augment else [])
+
+
+def host_batches(work: Workload) -> Contestant:
+  """`next` of a source on the host, in the calling thread and those that decode."""
+  source = work.source
+  state = source.init(jax.random.key(0))
+
+  def block(calls: int) -> None:
+    nonlocal state
+    for _ in range(calls):
+      state, _ = source.next(state, None, source.data)
+
+  return Contestant('host batches', block, 1, 0.0, {}, work.workers)
+
+
+def device_batches(source: Source, parallel: Parallel) -> Contestant:
+  """`next` of a source on the devices."""
+  state = source.init(jax.random.key(0))
+  placed, shared = parallel.split(state), parallel.shared(source.data)
+  next_batch = lambda state, data: source.next(state, None, data)
+  call = parallel.compile(next_batch, (placed, shared), (placed, parallel.split(source.spec)))
+  state, data = parallel.put(state, placed), parallel.put(source.data, shared)
+  compiled = compile_ahead(call, state, data)
+
+  def block(calls: int) -> None:
+    nonlocal state
+    wait, batch = bound_flights(parallel), None
+    for _ in range(calls):
+      state, batch = call(state, data)
+      wait(jax.tree.leaves(batch)[0])
+    jax.block_until_ready(batch)
+
+  return Contestant('device batches', block, 1, *compiled)
+
+
+def augmentation(work: Workload) -> Contestant:
+  """`augment` of a synthetic batch that is on the devices, with another key in every call."""
+  spec, parallel, augment = work.source.spec, work.parallel, work.augment
+  assert augment is not None
+  step = jnp.zeros((), jnp.int32)
+  placed, one = parallel.split(spec), parallel.shared(step)
+
+  # The count makes each call wait for the last, as in `forward`.
+  def counted(step: Array, batch: Batch) -> tuple[Array, Batch]:
+    return step + 1, augment(jax.random.fold_in(jax.random.key(0), step), batch)
+
+  made = parallel.split(jax.eval_shape(counted, step, spec)[1])
+  call = parallel.compile(counted, (one, placed), (one, made))
+  batch, step = parallel.put(synthetic_batch(spec), placed), parallel.put(step, one)
+  compiled = compile_ahead(call, step, batch)
+
+  def block(calls: int) -> None:
+    nonlocal step
+    wait, out = bound_flights(parallel), None
+    for _ in range(calls):
+      step, out = call(step, batch)
+      wait(step)
+    jax.block_until_ready((step, out))
+
+  return Contestant('augmentation', block, 1, *compiled)
+
+
+MEASUREMENTS = {'train': train, 'forward': forward, 'input': inputs, 'loop': loop, 'scan': scan}
 
 
 def arguments(program: Program, source: Source) -> tuple[list[PyTree], PyTree]:

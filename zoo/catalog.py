@@ -166,12 +166,16 @@ MODELS = {
     name: Entry(models.ViT, 'classification', image(224, 224, 3), DOSOVITSKIY, options)
     for name, options in models.vit.SIZES.items()
   },
-  'wide_resnet28_10': Entry(
-    models.WideResNet,
-    'classification',
-    image(32, 32, 3),
-    'Zagoruyko and Komodakis 2016, Wide Residual Networks',
-  ),
+  **{
+    f'wide_resnet28_{widen}': Entry(
+      models.WideResNet,
+      'classification',
+      image(32, 32, 3),
+      'Zagoruyko and Komodakis 2016, Wide Residual Networks',
+      {'widen': widen},
+    )
+    for widen in (2, 10)
+  },
 }
 
 OBJECTIVES = {
@@ -212,6 +216,7 @@ AUGMENTATIONS = {
   'random_resized_crop': augment.random_resized_crop,
   'random_crop': augment.random_crop,
   'random_flip': augment.random_flip,
+  'random_dihedral': augment.random_dihedral,
   'random_affine': augment.random_affine,
   'random_color': color.random_color,
   'rand_augment': randaugment.rand_augment,

@@ -29,7 +29,7 @@ from zoo.catalog import (
   create_model,
 )
 from zoo.config import complete, options_of
-from zoo.data import augment
+from zoo.data.augment import Augmentation, chain
 from zoo.data.dataset import Dataset
 from zoo.data.joint import of_parts
 from zoo.names import unknown
@@ -53,6 +53,9 @@ class Experiment(NamedTuple):
     parallel: the devices and how they are used.
     settings: of the run.
     task: the name of the objective, without its wrappers.
+    augment: (key, batch) -> batch: what the objective does to a batch of the training source before
+      it learns: scale, augment, make views. None if it augments nothing. For measurements: the
+      objective does it by itself.
   """
 
   module: nn.Module
@@ -62,6 +65,7 @@ class Experiment(NamedTuple):
   parallel: Parallel
   settings: TrainSettings
   task: str
+  augment: Augmentation | None = None
 
 
 def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
@@ -163,7 +167,10 @@ def make_experiment(
     given['teacher'] = teacher_of(settings.teacher, given)
   module = make_module(model, given | ({'num_classes': 0} if task in OF_FEATURES else {}))
   full = make_objective(module, objective, augmentations, dataset, given)
-  return Experiment(module, full, tx, dataset, parallel, settings, task)
+  views = views_of(task, augmentations, given)
+  scale = of_parts(dataset.scale)
+  apply = (lambda key, batch: views(key, scale(batch))) if views else None
+  return Experiment(module, full, tx, dataset, parallel, settings, task, apply)
 
 
 def make_module(options: Mapping[str, Any], given: Mapping[str, Any]) -> nn.Module:
@@ -212,20 +219,15 @@ def make_objective(
   lora = {name: options.pop(f'lora_{name}') for name in ('rank', 'alpha', 'targets', 'full')}
 
   taken = inspect.signature(make).parameters
-  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
+  views = views_of(task, augmentations, given)
   augments_itself = 'augment' in taken  # and what the model makes, too
-  if augments_itself and augmentations['augment']:
-    given = {**given, 'augment': chains['augment']}
+  if augments_itself and views:
+    given = {**given, 'augment': views}
   objective = make(module, **options, **{k: v for k, v in given.items() if k in taken})
   objective = objectives.with_transform(objective, of_parts(dataset.standardize))
-  view = VIEWS.get(task)
-  needed = inspect.signature(view).parameters if view else ('augment',)
-  if augmentations['strong'] and 'strong' not in needed:
-    raise ValueError(f'{task} compares no views: config.data.strong has no use')
-  if view:
-    objective = objectives.with_views(objective, view(**{key: chains[key] for key in needed}))
-  elif augmentations['augment'] and not augments_itself:
-    objective = objectives.with_augmentation(objective, chains['augment'])
+  if views and not augments_itself:
+    wrap = objectives.with_views if task in VIEWS else objectives.with_augmentation
+    objective = wrap(objective, views)
   objective = objectives.with_transform(objective, of_parts(dataset.scale))
   if lora['rank']:
     objective = objectives.with_lora(objective, **lora)
@@ -234,14 +236,26 @@ def make_objective(
   return objectives.with_ema(objective, ema_decay, warmup=ema_warmup) if ema_decay else objective
 
 
-def chained(
-  augmentations: Mapping[str, dict[str, Any]], given: Mapping[str, Any]
-) -> augment.Augmentation:
+def views_of(
+  task: str, augmentations: Mapping[str, Mapping[str, dict[str, Any]]], given: Mapping[str, Any]
+) -> Augmentation | None:
+  """What the loss does to a scaled batch: make the views it compares, or augment it, if at all."""
+  chains = {key: chained(chosen, given) for key, chosen in augmentations.items()}
+  view = VIEWS.get(task)
+  needed = inspect.signature(view).parameters if view else ('augment',)
+  if augmentations['strong'] and 'strong' not in needed:
+    raise ValueError(f'{task} compares no views: config.data.strong has no use')
+  if view:
+    return view(**{key: chains[key] for key in needed})
+  return chains['augment'] if augmentations['augment'] else None
+
+
+def chained(augmentations: Mapping[str, dict[str, Any]], given: Mapping[str, Any]) -> Augmentation:
   """Augmentations by name, one after the other in the order of the catalog."""
   mixing = next((name for name in MIXING if name in augmentations), None)
   if mixing and 'num_classes' not in given:
     raise ValueError(f'{mixing} mixes class labels, and the data have none')
-  return augment.chain(
+  return chain(
     *(
       factory(
         **augmentations[name],

@@ -28,6 +28,7 @@ class Contestant(NamedTuple):
   steps: int
   compile_seconds: float
   memory: dict[str, int]
+  workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Row:
     compile_seconds: see `compile_ahead`.
     step_ms: quantiles of milliseconds a step.
     examples_per_second: at the median.
+    workers: threads of the config that decode a batch; 0 where nothing is decoded, or by no others.
+    cores: of the host that were busy: processor seconds of this process a second.
+    examples_per_core_second: for each second that a core computes, at the median: how much others
+      have of the machine weighs less in it.
     memory_bytes: see `compile_ahead`.
     allocated_peak_bytes: of the first device, by this process so far, earlier rows included.
     speed: by earlier row: quantiles of how many times as fast this one was, in the same round.
@@ -58,6 +63,9 @@ class Row:
   compile_seconds: float
   step_ms: dict[str, float]
   examples_per_second: float
+  workers: int
+  cores: float
+  examples_per_core_second: float
   memory_bytes: dict[str, int]
   allocated_peak_bytes: int | None
   speed: dict[str, dict[str, float]]
@@ -77,8 +85,10 @@ def compare(
   blocks = [c.block for c in contestants]
   calls = None if steps is None else [max(1, steps // c.steps) for c in contestants]
   per_round, rounds = plan(blocks, calls)
-  seconds = time_in_turns(blocks, per_round, rounds)
-  seconds /= np.array([[c.steps] for c in contestants])
+  seconds, processor = time_in_turns(blocks, per_round, rounds)
+  cores = processor.sum(1) / seconds.sum(1)
+  steps_of = np.array([[c.steps] for c in contestants])
+  seconds, processor = seconds / steps_of, processor / steps_of
   device = parallel.mesh.devices.flat[0]
   return [
     Row(
@@ -91,6 +101,9 @@ def compare(
       compile_seconds=c.compile_seconds,
       step_ms=quantiles(1000 * seconds[i]),
       examples_per_second=batch_size / float(np.median(seconds[i])),
+      workers=c.workers,
+      cores=float(cores[i]),
+      examples_per_core_second=batch_size / float(np.median(processor[i])),
       memory_bytes=c.memory,
       allocated_peak_bytes=(device.memory_stats() or {}).get('peak_bytes_in_use'),
       speed={o.what: quantiles(seconds[j] / seconds[i]) for j, o in enumerate(contestants[:i])},
@@ -107,7 +120,7 @@ def warm_up(block: Block) -> tuple[int, float]:
   """
   block(1)  # what happens once, such as a compilation, is not to be taken for the speed
   calls = 1
-  while (seconds := timed(block, calls)) < BLOCK_SECONDS:
+  while (seconds := timed(block, calls)[0]) < BLOCK_SECONDS:
     calls *= 2
   return calls, seconds
 
@@ -132,7 +145,9 @@ def plan(blocks: Sequence[Block], calls: Sequence[int] | None = None) -> tuple[l
   return [n // rounds for n in calls], rounds
 
 
-def time_in_turns(blocks: Sequence[Block], calls: Sequence[int], rounds: int) -> np.ndarray:
+def time_in_turns(
+  blocks: Sequence[Block], calls: Sequence[int], rounds: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Times every block once a round, forwards and backwards by turns.
 
   Args:
@@ -141,20 +156,20 @@ def time_in_turns(blocks: Sequence[Block], calls: Sequence[int], rounds: int) ->
     rounds: how many.
 
   Returns:
-    Seconds a call, float64 [N, rounds].
+    Seconds a call, and processor seconds of this process a call, both float64 [N, rounds].
   """
-  seconds = np.empty((len(blocks), rounds))
+  seconds = np.empty((2, len(blocks), rounds))
   for r in range(rounds):
     for i in range(len(blocks))[:: 1 if r % 2 == 0 else -1]:
-      seconds[i, r] = timed(blocks[i], calls[i]) / calls[i]
-  return seconds
+      seconds[:, i, r] = np.array(timed(blocks[i], calls[i])) / calls[i]
+  return seconds[0], seconds[1]
 
 
-def timed(block: Block, calls: int) -> float:
-  """Seconds that a block of so many calls takes."""
-  start = time.perf_counter()
+def timed(block: Block, calls: int) -> tuple[float, float]:
+  """Seconds that a block of so many calls takes, and processor seconds, of all threads."""
+  start, processor = time.perf_counter(), time.process_time()
   block(calls)
-  return time.perf_counter() - start
+  return time.perf_counter() - start, time.process_time() - processor
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:

@@ -17,6 +17,7 @@ FACTORIES = {
   'random_crop_reflect': lambda: augment.random_crop(2, 'reflect'),
   'random_resized_crop': augment.random_resized_crop,
   'random_flip': augment.random_flip,
+  'random_dihedral': augment.random_dihedral,
   'random_affine': lambda: augment.random_affine(20.0, 0.1, (0.8, 1.25), 10.0),
   'cutout': lambda: augment.cutout(3),
   'mixup': lambda: mixing.mixup(1.0, num_classes=5),
@@ -93,7 +94,7 @@ def test_examples_are_augmented_differently(name):
   batch['image'] = np.stack([batch['image'][0], batch['image'][1]] * 4)
   out = np.asarray(compiled(name)(jax.random.key(0), batch)['image'])[::2]
   distinct = len(np.unique(out.reshape(4, -1), axis=0))
-  assert distinct == (2 if name == 'random_flip' else 4)
+  assert distinct >= (2 if name in ('random_flip', 'random_dihedral') else 4)
 
 
 def test_each_share_under_pmap_is_what_jit_makes_of_it():
@@ -181,6 +182,14 @@ def test_flip_mirrors_half_of_the_images_and_twice_is_identity():
   assert np.all(same ^ mirrored)
   assert 150 < mirrored.sum() < 250  # five standard deviations
   np.testing.assert_array_equal(images_of(augment.random_flip(), out), images)
+
+
+def test_dihedral_gives_the_eight_symmetries_of_a_square_alike():
+  image = np.arange(9, dtype=np.uint8).reshape(3, 3, 1)
+  out = images_of(augment.random_dihedral(), np.stack([image] * 800))
+  turns = [np.rot90(x, k) for x in (image, image.swapaxes(0, 1)) for k in range(4)]
+  counts = [(out == turn).all(axis=(1, 2, 3)).sum() for turn in turns]
+  assert sum(counts) == 800 and min(counts) > 53  # five standard deviations below 100
 
 
 # Affine maps.

@@ -14,16 +14,27 @@ import urllib.request
 from typing import Any
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets
 from PIL import Image
 
 import zoo
-from zoo.data import builders, tfds
+from zoo.data import builders, dataset, semi, tfds
+from zoo.experiment import complete_config, make_experiment
 
 NUM = {'train': 30, 'test': 10}
 SHAPES = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3)}
+# Shape, splits and classes of others as the real ones have them, but for the number of examples.
+OTHERS = {
+  'svhn_cropped': ((32, 32, 3), {'train': 4, 'test': 3, 'extra': 2}, 10),
+  'imagenet2012': ((40, 50, 3), {'train': 4, 'validation': 3, 'test': 2}, 1000),
+  'celeb_a': ((218, 178, 3), {'train': 4, 'validation': 3, 'test': 2}, None),
+  'patch_camelyon': ((96, 96, 3), {'train': 4, 'validation': 3, 'test': 2}, 2),
+  'stl10': ((96, 96, 3), {'train': 20, 'test': 3, 'unlabelled': 6}, 10),
+}
+WITHOUT_LABELS = {'stl10': 'unlabelled', 'imagenet2012': 'test'}  # splits whose labels are all -1
 
 
 def pixels(name, split, i):
@@ -56,6 +67,120 @@ def prepared(tmp_path_factory):
   write('mnist', data_dir, num_shards=1)
   write('cifar10', data_dir, num_shards=3)
   return data_dir
+
+
+def flat(shape, i):
+  """A picture of one colour, which JPEG keeps."""
+  return np.full(shape, (10 * i, 100, 200), np.uint8)
+
+
+def example(name, builder, split, i):
+  """What the builder of a dataset yields: the values of every feature that it declares."""
+  shape, _, classes = OTHERS[name]
+  if name == 'imagenet2012':
+    shape = (shape[0] + i, shape[1], 3)  # photographs are of many sizes
+  fields = {'image': Image.fromarray(flat(shape, i))}
+  if classes:
+    fields['label'] = -1 if split == WITHOUT_LABELS.get(name) else i % classes
+  for key, feature in builder.info.features.items():
+    if key in ('id', 'file_name'):
+      fields[key] = f'{split}_{i}'
+    elif isinstance(feature, tensorflow_datasets.features.FeaturesDict):  # of faces
+      fields[key] = {entry: x.np_dtype(i) for entry, x in feature.items()}
+  return fields
+
+
+@pytest.fixture(scope='module')
+def others(tmp_path_factory):
+  tensorflow_datasets.disable_progress_bar()
+  data_dir = tmp_path_factory.mktemp('others')
+  for name, (_, splits, _) in OTHERS.items():
+    builder: Any = tensorflow_datasets.builder(name, data_dir=data_dir, file_format='array_record')
+    examples = lambda builder, split, name=name, count=0: (
+      (i, example(name, builder, split, i)) for i in range(count)
+    )
+    generators = lambda self, downloads, make=examples, splits=splits: {
+      split: make(self, split, count=count) for split, count in splits.items()
+    }
+    config = tensorflow_datasets.download.DownloadConfig(num_shards=1)
+    with mock.patch.object(type(builder), '_split_generators', generators):
+      builder.download_and_prepare(download_config=config)
+  return data_dir
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_public_sets_are_read_by_their_names_in_all_their_splits(others, name):
+  shape, splits, classes = OTHERS[name]
+  for split, count in splits.items():
+    size = shape[:2] if name == 'imagenet2012' else None
+    records = tfds.records(name, split, others, size)
+    examples = [records[i] for i in range(len(records))]
+    numbers = [round(int(x['image'][0, 0, 0]) / 10) for x in examples]
+    assert sorted(numbers) == list(range(count))
+    for i, found in zip(numbers, examples, strict=True):
+      assert found['image'].dtype == np.uint8
+      assert np.abs(found['image'].astype(int) - flat(shape, i)).max() <= 4
+      if classes:
+        assert found['label'] == (-1 if split == WITHOUT_LABELS.get(name) else i % classes)
+    assert records.num_classes == classes
+  if name == 'celeb_a':
+    assert found['attributes']['Smiling'] == bool(i) and found['landmarks']['nose_x'] == i
+
+
+def load(name, others, **options):
+  return dataset.load_dataset(name, dir=str(others), batch_size=2, **options)
+
+
+def test_faces_have_no_labels_and_photographs_one_size(others):
+  faces = load('celeb_a', others, validation='validation', image_size=(64, 64))
+  assert {k: v.shape for k, v in faces.train.spec.items()} == {'image': (2, 64, 64, 3)}
+  assert 'num_classes' not in faces.given
+  photographs = load('imagenet2012', others, test='validation', image_size=(24, 24))
+  assert photographs.train.spec['image'].shape == (2, 24, 24, 3)
+  assert photographs.given['num_classes'] == 1000
+  with pytest.raises(
+    ValueError, match=r"imagenet2012 \(test\) record \d .*: 'label' is -1, but must"
+  ):
+    load('imagenet2012', others, test='test', image_size=(24, 24))
+
+
+@pytest.mark.parametrize('on_device', [True, False])
+def test_the_split_of_stl10_without_labels_is_learnt_from_without_them(others, on_device):
+  options = {'train': 'train', 'unlabeled': 'unlabelled', 'test': 'test', 'on_device': on_device}
+  found = semi.load_semi_supervised(
+    'stl10', dir=str(others), labels_per_class=1, batch_size=4, unlabeled_ratio=1, **options
+  )
+  shapes = {part: {k: x.shape for k, x in spec.items()} for part, spec in found.train.spec.items()}
+  assert shapes == {
+    'labeled': {'image': (4, 96, 96, 3), 'label': (4,)},
+    'unlabeled': {'image': (4, 96, 96, 3)},
+  }
+  if on_device:
+    assert set(found.train.data['unlabeled']) == {'image'}
+  else:
+    state = found.train.init(jax.random.key(0))
+    _, batch = found.train.next(state, None, found.train.data)
+    assert set(batch['unlabeled']) == {'image'} and batch['labeled']['label'].min() >= 0
+  assert found.given['num_classes'] == 10
+  assert found.statistics is not None  # of the unlabelled: 10 i for i in 0 .. 5
+  assert found.statistics['mean'][0] == pytest.approx(25 / 255, rel=1e-4)
+  with pytest.raises(ValueError, match=r'stl10 has no class labels, by which'):
+    load('stl10', others, train='unlabelled', classes=(0, 1))
+
+
+def test_fixmatch_learns_from_stl10(others):
+  data = {'loader': 'semi_supervised', 'name': 'stl10', 'dir': str(others), 'on_device': False}
+  data |= {'unlabeled': 'unlabelled', 'labels_per_class': 1, 'batch_size': 2, 'unlabeled_ratio': 2}
+  values = {
+    'model': {'name': 'mlp'},
+    'objective': {'name': 'fixmatch'},
+    'data': data | {'augment': {'random_flip': {}}, 'strong': {'cutout': {}}},
+  }
+  made = make_experiment(complete_config(values), devices=jax.devices()[:1])
+  spec, key = made.dataset.train.spec, jax.random.key(0)
+  params, extras = jax.eval_shape(made.objective.init, key, spec)
+  _, (_, scalars) = jax.eval_shape(made.objective.loss, params, extras, spec, key)
+  assert 'mask_rate' in scalars and 'pseudo_label_accuracy' not in scalars
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def field(**values):
     (field(n_inner=16), 'n_inner = 16 is not supported, only None or 32'),
     (field(scale_attn_by_inverse_layer_idx=True), 'scale_attn_by_inverse_layer_idx = True is not'),
     (field(resid_pdrop=1.5), 'resid_pdrop must be in [0, 1), not 1.5'),
-    (field(n_head=3), '3 heads do not divide the width 8'),
+    (field(n_head=3), 'width 8 is not a multiple of num_heads 3'),
   ],
 )
 def test_what_does_not_fit_is_named_in_one_line(change, message):

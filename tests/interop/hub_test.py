@@ -42,6 +42,23 @@ def test_a_model_comes_back_whole(saved):
   assert (module.dropout, module.dtype) == (0.0, 'bfloat16')
 
 
+@pytest.mark.parametrize('kind', ['bert', 'gpt2', 'marian', 'vit'])
+def test_heads_that_are_no_even_shares_have_no_published_layout(kind):
+  layout = hub.LAYOUTS[kind]
+  module = layout.module(width=8, num_heads=1, head_dim=4)
+  with pytest.raises(NotImplementedError, match='has 1 heads of 4 channels in a width of 8'):
+    layout.to_hf(module, {'params': {}})
+
+
+def test_a_model_with_fewer_heads_comes_back_in_our_own_layout(tmp_path):
+  module = TINY.clone(num_heads=1, head_dim=4)
+  params = params_of(module)
+  assert hub.save_pretrained(tmp_path, module, {'params': params}) == 'zoo'
+  again, variables, _ = hub.load_pretrained(tmp_path)
+  assert again == module
+  chex.assert_trees_all_equal(variables, {'params': params})
+
+
 def test_the_ids_that_generation_needs_are_written(saved):
   config = json.loads((saved / 'config.json').read_text())
   generation = json.loads((saved / 'generation_config.json').read_text())

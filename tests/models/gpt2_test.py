@@ -202,5 +202,5 @@ def test_bad_input_is_named_in_one_line():
     module.apply(variables, TOKENS, module.start(3, 4), method='decode')
   with pytest.raises(ValueError, match='scan_layers does not decode'):
     GPT2(**TINY, scan_layers=True).start(1, 4)
-  with pytest.raises(ValueError, match='3 heads do not divide the width 16'):
+  with pytest.raises(ValueError, match='width 16 is not a multiple of num_heads 3'):
     GPT2(**TINY | {'num_heads': 3}).init(jax.random.key(0), TOKENS)

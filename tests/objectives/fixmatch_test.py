@@ -148,11 +148,64 @@ def test_the_teacher_averages_makes_the_pseudo_labels_and_is_what_is_used():
   chex.assert_trees_all_equal(objective.variables(*adopted)['params'], new)
 
 
+class Normed(nn.Module):
+  """Logits without a mean: that of the batch is taken away, or one that was measured long ago."""
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    x = x + self.param('bias', nn.initializers.zeros, (x.shape[-1],))[None]
+    average = self.variable('batch_stats', 'mean', jnp.zeros, x.shape[-1:])
+    mean = jnp.mean(x, axis=0)
+    if train and not self.is_initializing():
+      average.value = 0.9 * average.value + 0.1 * mean
+    return x - (mean if train else average.value)[None]
+
+
+@pytest.mark.parametrize('joint', [False, True])
+def test_joint_pseudo_labels_are_by_the_statistics_of_the_batch(joint):
+  far = lambda part: {**part, 'image': part['image'] + jnp.array([[7.0, 0.0, 0.0]])}
+  batch = {
+    'labeled': LABELED,
+    'weak': {**WEAK, 'image': rows([0.9, 0.05, 0.05], [0.3, 0.4, 0.3], [0.05, 0.05, 0.9])},
+    'strong': STRONG,
+  }
+  objective = fixmatch(Normed(), num_classes=3, threshold=0.9, joint=joint)
+  params, extras = objective.init(KEY, JOINT)
+  value, (after, scalars) = objective.loss(params, extras, batch, KEY)
+  moved, (_, moved_scalars) = objective.loss(
+    params, extras, jax.tree.map(far, batch, is_leaf=is_part), KEY
+  )
+  # Of all eight examples, or of the five that are learnt from.
+  views = ('labeled', 'weak', 'strong') if joint else ('labeled', 'strong')
+  mean = jnp.concatenate([batch[part]['image'] for part in views]).mean(0)
+  np.testing.assert_allclose(after['model']['batch_stats']['mean'], 0.1 * mean, rtol=1e-5)
+  guesses = jax.nn.softmax(batch['weak']['image'] - (mean[None] if joint else 0.0))
+  assert scalars['mask_rate'] == pytest.approx(np.mean(guesses.max(-1) >= 0.9))
+  # What all examples have in common, batch norm takes away; running averages do not know it yet.
+  assert (float(moved) == pytest.approx(float(value), rel=1e-4)) == joint
+  assert (moved_scalars['mask_rate'] == scalars['mask_rate']) == joint
+
+
+def is_part(x):
+  return 'image' in x
+
+
+def test_joint_takes_no_gradient_from_pseudo_labels():
+  objective = fixmatch(Identity(), num_classes=3, threshold=0.9)
+  joint = fixmatch(Identity(), num_classes=3, threshold=0.9, joint=True)
+  _, extras = objective.init(KEY, JOINT)
+  grads = [
+    jax.grad(lambda p, o=o: o.loss(p, extras, VIEWS, KEY)[0])(ZERO) for o in (objective, joint)
+  ]
+  chex.assert_trees_all_close(*grads, rtol=1e-6)  # without batch norm it is all the same
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
     ({'threshold': -0.1}, 'threshold and lambda_u must be >= 0'),
     ({'teacher_decay': 1.0}, r'teacher_decay must be in \[0, 1\)'),
+    ({'joint': True, 'teacher_decay': 0.9}, 'joint has the trained model make the pseudo-labels'),
     ({'alignment_decay': -0.5}, r'alignment_decay must be in \[0, 1\)'),
   ],
 )

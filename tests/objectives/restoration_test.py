@@ -12,6 +12,7 @@ from zoo.data import arrays
 from zoo.objectives import restoration
 from zoo.objectives.corruption import make_corruption
 from zoo.objectives.keys import keys_of
+from zoo.objectives.restoration import over_symmetries
 from zoo.training import build, make_evaluate, parallelize, run
 
 KEY = jax.random.key(0)
@@ -146,6 +147,23 @@ def test_the_figures_of_a_noisy_picture_are_those_of_its_noise():
   objective, params, extras, batch = started(Constant())
   figures = jax.jit(objective.evaluate)(params, extras, batch, KEY).compute()
   assert figures['input_psnr'] == pytest.approx(20 * np.log10(255 / 25), abs=0.1)
+
+
+def test_an_ensemble_turns_and_mirrors_as_the_picture_does_and_is_a_mean():
+  ramp = jnp.arange(6.0)[:, None, None] * jnp.ones((6, 8, 1))  # from 0 to 5 by rows
+
+  def lopsided(x):  # adds what depends on the place, so that turning matters
+    height, width = x.shape[1:3]
+    return 2 * x[..., :1] + (ramp if height == 6 else ramp.swapaxes(0, 1)[:height, :width])
+
+  x = jnp.asarray(PICTURES[:2, :6, :8])
+  found = over_symmetries(lopsided, x)
+  np.testing.assert_allclose(found, 2 * x[..., :1] + 2.5, rtol=1e-5)  # the mean of a ramp, mirrored
+  objective, params, extras, batch = started(Filter(), noise=(), factor=2, ensemble=True)
+  restored = jax.jit(lambda x: objective.predict(params, extras, {'image': x})['restored'])
+  for turn in (lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: x.swapaxes(1, 2)):
+    turned = turn(batch['image'])
+    np.testing.assert_allclose(restored(turned), turn(restored(batch['image'])), atol=1e-5)
 
 
 def trained(strategy, eval_batch_sizes=(8,)):

@@ -39,6 +39,10 @@ def test_the_best_checkpoint_has_the_best_logged_accuracy(moved):
     (['--workdir={}/nowhere'], 'no run in {}/nowhere: it has no config.json'),
     (['--workdir={}', '--step=7'], 'no good checkpoint of step 7 in {}/checkpoints; there are: '),
     (['--workdir={}', '--step=bets'], "--step must be 'last', 'best' or a number, not 'bets'"),
+    (
+      ['--workdir={}', '--inception=x'],
+      '--inception is for what a GAN makes, not for classification',
+    ),
     (['--workdir={}', '--config.train.seed=1'], 'the config comes from the run directory'),
   ],
 )

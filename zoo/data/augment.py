@@ -125,6 +125,24 @@ def random_flip() -> Augmentation:
   return apply
 
 
+def random_dihedral() -> Augmentation:
+  """Turns and mirrors each image: one of the eight symmetries of a square, all equally likely.
+
+  Where height and width differ, one of the four that keep the shape.
+  """
+
+  def apply(key: Array, batch: Batch) -> Batch:
+    images = batch['image']
+    draws = jax.random.bernoulli(key, 0.5, (3, images.shape[0], 1, 1, 1))
+    images = jnp.where(draws[0], images[:, :, ::-1], images)
+    images = jnp.where(draws[1], images[:, ::-1], images)
+    if images.shape[1] == images.shape[2]:
+      images = jnp.where(draws[2], images.swapaxes(1, 2), images)
+    return {**batch, 'image': images}
+
+  return apply
+
+
 def random_affine(
   degrees: float = 0.0,
   translate: float = 0.0,

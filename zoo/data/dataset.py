@@ -112,6 +112,7 @@ def load_dataset(
   }
   if 'train' not in records:
     raise ValueError('config.data.train names no split')
+  records['train'] = subset.if_labelled(records['train'])
   labelled = records['train'].num_classes is not None
   for option, chooses in (('classes', classes), ('labels_per_class', labels_per_class)):
     if chooses and not labelled:

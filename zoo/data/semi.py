@@ -35,9 +35,9 @@ def load_semi_supervised(
   """Loads a dataset by name, for batches {'labeled': {...}, 'unlabeled': {...}}.
 
   Inputs are standardised by the unlabelled examples, which are the many. Those carry the labels of
-  their records, as STL-10's records and all that are held out on purpose do, for a log of how good
-  guesses are: an objective must not learn from them. What is not named here is as in
-  `dataset.load_dataset`.
+  their records, as those that are held out on purpose do, for a log of how good guesses are: an
+  objective must not learn from them. A split without labels, such as 'unlabelled' of STL-10 (all of
+  them -1 in TFDS), has none here either. What is not named here is as in `dataset.load_dataset`.
 
   Args:
     name: a TFDS name or 'folder:PATH'.

@@ -1,4 +1,4 @@
-"""Some of the records of a split: of some classes, or a few of each class."""
+"""Some of the records of a split: of some classes, or a few of each; or all, without labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -44,6 +44,38 @@ class Subset:
 
   def where(self, index: int) -> str:
     return self.records.where(int(self.indices[index]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlabelled:
+  """Records whose 'label' says nothing, and is left out.
+
+  Attributes:
+    records: those that are passed on.
+  """
+
+  records: Any
+  num_classes: None = None
+  class_names: None = None
+
+  @property
+  def name(self) -> str:
+    return self.records.name
+
+  def __len__(self) -> int:
+    return len(self.records)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    return {name: x for name, x in self.records[index].items() if name != 'label'}
+
+  def where(self, index: int) -> str:
+    return self.records.where(index)
+
+
+def if_labelled(records: Any) -> Any:
+  """The records, without labels where the first is -1: so TFDS has it of splits without any."""
+  has_labels = records.num_classes is not None and len(records) > 0
+  return Unlabelled(records) if has_labels and int(records[0]['label']) == -1 else records
 
 
 def labels_of(records: Records) -> np.ndarray:

@@ -102,8 +102,9 @@ def to_hf(module: BERT, params: PyTree) -> tuple[dict[str, np.ndarray], dict[str
 
   Raises:
     ValueError: parameters that are not those of the module.
-    NotImplementedError: an activation that Hugging Face does not have.
+    NotImplementedError: heads or an activation that Hugging Face does not have.
   """
+  fields.shared_evenly(module.width, module.num_heads, module.head_dim)
   heads = HEADS.keys() & params.keys()
   tensors = layout.to_tensors('BERT', params, shapes(module, heads), RULES)
   config = {

@@ -37,6 +37,18 @@ def labels(count: int) -> dict[str, Any]:
   }
 
 
+def shared_evenly(width: int, num_heads: int, head_dim: int | None) -> None:
+  """Refuses heads that are not even shares of the width, which no published layout can hold.
+
+  Raises:
+    NotImplementedError: naming the numbers.
+  """
+  if head_dim is not None and num_heads * head_dim != width:
+    raise NotImplementedError(
+      f'no published layout has {num_heads} heads of {head_dim} channels in a width of {width}'
+    )
+
+
 def rate(config: Mapping[str, Any], name: str, default: float) -> float:
   """A field in [0, 1), such as a dropout rate.
 

@@ -109,7 +109,9 @@ def to_hf(module: GPT2, params: PyTree) -> tuple[dict[str, np.ndarray], dict[str
 
   Raises:
     ValueError: parameters that are not those of the module.
+    NotImplementedError: heads that are not even shares of the width.
   """
+  fields.shared_evenly(module.width, module.num_heads, module.head_dim)
   flat = {path: np.asarray(x, np.float32) for path, x in paths.named_leaves(params)}
   for path in BLOCK:
     stacked = flat.pop(f'blocks/{path}', ())

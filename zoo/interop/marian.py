@@ -132,6 +132,7 @@ def to_hf(module: Transformer, params: PyTree) -> tuple[dict[str, np.ndarray], d
   """
   if module.positions != 'sinusoidal' or module.pre_norm:
     raise NotImplementedError('Marian has sinusoidal positions, and norms behind the residuals')
+  fields.shared_evenly(module.width, module.num_heads, module.head_dim)
   share = module.share_embeddings
   activation = layout.their_activation(module.activation)
   tensors = layout.to_tensors('Marian', params, shapes(module), (*TABLES[share], *RULES))

@@ -79,9 +79,10 @@ def to_hf(module: ViT, params: PyTree) -> tuple[dict[str, np.ndarray], dict[str,
 
   Raises:
     ValueError: parameters that are not those of the module.
-    NotImplementedError: pooling, positions or an activation that Hugging Face does not have, or
-      positions of pictures that are not square.
+    NotImplementedError: pooling, positions, heads or an activation that Hugging Face does not have,
+      or positions of pictures that are not square.
   """
+  fields.shared_evenly(module.width, module.num_heads, module.head_dim)
   for field, value in (('pooling', 'token'), ('positions', 'learned')):
     if getattr(module, field) != value:
       raise NotImplementedError(f'no published layout has {field} {getattr(module, field)!r}')

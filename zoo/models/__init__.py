@@ -6,6 +6,7 @@ from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
 from zoo.models.gan import DCGAN
 from zoo.models.gpt2 import GPT2
+from zoo.models.inception import InceptionV3
 from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
 from zoo.models.resnet import ResNet
@@ -25,6 +26,7 @@ __all__ = [
   'LSTM',
   'MLP',
   'VAE',
+  'InceptionV3',
   'MLPAutoencoder',
   'RNNClassifier',
   'ResNet',

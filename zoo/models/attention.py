@@ -72,6 +72,19 @@ def attend(
   return xla_attention(q, k, v, mask, causal, dropout, key)
 
 
+def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
+  """Channels of each head: `head_dim`, or an even share of the width where it is None.
+
+  Raises:
+    ValueError: a width that the heads do not divide, or a head without channels.
+  """
+  if head_dim is None and width % num_heads:
+    raise ValueError(f'width {width} is not a multiple of num_heads {num_heads}')
+  if head_dim is not None and head_dim < 1:
+    raise ValueError(f'head_dim must be at least 1, not {head_dim}')
+  return width // num_heads if head_dim is None else head_dim
+
+
 def cudnn_obstacle(q: Array, plain: bool) -> str:
   """Why cuDNN cannot be used here, or ''. Asked while tracing: an import touches no device."""
   if jax.default_backend() != 'gpu' or 'cuda' not in jax.devices()[0].client.platform_version:

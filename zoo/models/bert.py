@@ -31,7 +31,7 @@ class BERT(nn.Module):
     max_length: the most tokens.
     num_layers: of the encoder.
     width: D, of embeddings and of all that layers hand on.
-    num_heads: of attention; divides the width.
+    num_heads: of attention; divides the width if there is no `head_dim`.
     ffn_width: units between the two dense layers.
     num_types: token types: which of two sentences a token is in.
     activation: see `layers.activation`.
@@ -40,6 +40,7 @@ class BERT(nn.Module):
     dropout: rate, of what is added to a residual, and of embeddings.
     attention_dropout: rate, of attention weights.
     classifier_dropout: rate, of what the class logits are computed from.
+    head_dim: channels of each head; None for width / num_heads.
     remat: whether layers are computed again for the gradient, to save memory.
     dtype: of the computation; parameters and logits are float32.
 
@@ -61,6 +62,7 @@ class BERT(nn.Module):
   dropout: float = 0.1
   attention_dropout: float = 0.1
   classifier_dropout: float = 0.1
+  head_dim: int | None = None
   remat: bool = False
   dtype: str = 'float32'
 
@@ -81,6 +83,7 @@ class BERT(nn.Module):
         epsilon=self.epsilon,
         kernel_init=INIT,
         dtype=self.dtype,
+        head_dim=self.head_dim,
       )
       for _ in range(self.num_layers)
     ]

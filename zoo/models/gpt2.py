@@ -15,6 +15,7 @@ from zoo.models.attention import (
   Cache,
   attend,
   causal_mask,
+  head_size,
   init_cache,
   key_mask,
   read_cache,
@@ -38,6 +39,7 @@ class Block(nn.Module):
 
   num_layers: int
   num_heads: int
+  head_dim: int | None
   dropout: float
   attention: str
   dtype: str
@@ -55,7 +57,8 @@ class Block(nn.Module):
 
     Without a cache attention is causal, and `mask` hides more. With one `mask` says all.
     """
-    B, T, D = x.shape
+    (B, T, D), H = x.shape, self.num_heads
+    N = head_size(D, H, self.head_dim)
     dtype = compute_dtype(self.dtype)
     normal = nn.initializers.normal(0.02)
     # Each of 2 * num_layers sums adds to the variance of x (Radford et al. 2019, section 2.3).
@@ -64,8 +67,8 @@ class Block(nn.Module):
     dropped = train and self.dropout > 0
 
     h = layer_norm(1e-5, self.dtype, name='norm_1')(x)
-    h = nn.Dense(3 * D, kernel_init=normal, dtype=dtype, name='qkv')(h)
-    q, k, v = jnp.moveaxis(h.reshape(B, T, 3, self.num_heads, D // self.num_heads), 2, 0)
+    h = nn.Dense(3 * H * N, kernel_init=normal, dtype=dtype, name='qkv')(h)
+    q, k, v = jnp.moveaxis(h.reshape(B, T, 3, H, N), 2, 0)
     if cache is not None:
       cache = update_cache(cache, k, v, jnp.asarray(index))
       k, v = read_cache(cache)
@@ -76,8 +79,8 @@ class Block(nn.Module):
       dropout=self.dropout,
       key=self.make_rng('dropout') if dropped else None,
       implementation=self.attention,
-    )  # [B, T, H, D / H]
-    h = nn.Dense(D, kernel_init=residual, dtype=dtype, name='attention_out')(h.reshape(B, T, D))
+    ).reshape(B, T, H * N)
+    h = nn.Dense(D, kernel_init=residual, dtype=dtype, name='attention_out')(h)
     x = x + drop(h)
 
     h = layer_norm(1e-5, self.dtype, name='norm_2')(x)
@@ -100,8 +103,9 @@ class GPT2(nn.Module):
     context_length: the longest sequence.
     num_layers: blocks.
     width: D, of the residual stream; the hidden layers of the blocks have 4 * D units.
-    num_heads: must divide the width.
+    num_heads: divides the width if there is no `head_dim`.
     dropout: rate, on embeddings, attention weights and the ends of residual branches.
+    head_dim: channels of each head; None for width / num_heads.
     scan_layers: compile one block and loop over it: compiling takes as long for 48 layers as for 2.
       A step is slower on CPUs (1.1 times as long there), and such a model does not decode.
     remat: keep only the input of each block for the backward pass, and compute the rest again.
@@ -119,6 +123,7 @@ class GPT2(nn.Module):
   width: int = 768
   num_heads: int = 12
   dropout: float = 0.1
+  head_dim: int | None = None
   scan_layers: bool = False
   remat: bool = False
   attention: str = 'auto'
@@ -130,8 +135,7 @@ class GPT2(nn.Module):
     return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
   def setup(self) -> None:
-    if self.width % self.num_heads:
-      raise ValueError(f'{self.num_heads} heads do not divide the width {self.width}')
+    head_size(self.width, self.num_heads, self.head_dim)  # which refuses what does not fit
     normal = nn.initializers.normal(0.02)
     self.token_embedding = nn.Embed(self.padded_vocab_size, self.width, embedding_init=normal)
     self.position_embedding = nn.Embed(self.context_length, self.width, embedding_init=normal)
@@ -143,7 +147,7 @@ class GPT2(nn.Module):
       block = nn.remat(block, static_argnums=(3,), prevent_cse=not self.scan_layers)
     options = {
       name: getattr(self, name)
-      for name in ('num_layers', 'num_heads', 'dropout', 'attention', 'dtype')
+      for name in ('num_layers', 'num_heads', 'head_dim', 'dropout', 'attention', 'dtype')
     }
     if self.scan_layers:
       shared: Any = (nn.broadcast, nn.broadcast)  # mask and train
@@ -214,7 +218,8 @@ class GPT2(nn.Module):
     self.check_length(length)
     if padding is None:
       padding = jnp.zeros(batch_size, jnp.int32)
-    sizes = (batch_size, length, self.num_heads, self.width // self.num_heads)
+    size = head_size(self.width, self.num_heads, self.head_dim)
+    sizes = (batch_size, length, self.num_heads, size)
     blocks = {f'blocks_{i}': init_cache(*sizes, self.dtype) for i in range(self.num_layers)}
     return {'index': jnp.zeros((), jnp.int32), 'padding': padding, **blocks}
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
 
-from zoo.models.attention import Cache, attend, read_cache, update_cache
+from zoo.models.attention import Cache, attend, head_size, read_cache, update_cache
 from zoo.names import unknown
 from zoo.types import Array
 
@@ -203,10 +203,11 @@ class MultiHeadAttention(nn.Module):
 
   Attributes:
     width: D, of inputs and results.
-    num_heads: H, into which D is split evenly.
+    num_heads: H.
     dropout: rate, of the attention weights.
     kernel_init: how weights start; biases start at zero.
     dtype: of the computation; parameters are float32.
+    head_dim: N, the channels of each head; None for D / H.
 
   References:
     Vaswani et al. 2017, Attention Is All You Need, section 3.2.2.
@@ -217,17 +218,18 @@ class MultiHeadAttention(nn.Module):
   dropout: float = 0.0
   kernel_init: Initializer = nn.initializers.xavier_uniform()
   dtype: str = 'float32'
+  head_dim: int | None = None
 
   def setup(self):
-    if self.width % self.num_heads:
-      raise ValueError(f'width {self.width} is not a multiple of num_heads {self.num_heads}')
+    inner = self.num_heads * head_size(self.width, self.num_heads, self.head_dim)
     dense = functools.partial(
-      nn.Dense, self.width, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
+      nn.Dense, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
     )
-    self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
+    self.query, self.key, self.value = dense(inner), dense(inner), dense(inner)
+    self.out = dense(self.width)
 
   def keys_values(self, x: Array) -> tuple[Array, Array]:
-    """Returns the keys and the values of [B, T, D], each [B, T, H, D / H]."""
+    """Returns the keys and the values of [B, T, D], each [B, T, H, N]."""
     return self.split(self.key(x)), self.split(self.value(x))
 
   def __call__(
@@ -250,7 +252,7 @@ class MultiHeadAttention(nn.Module):
       dropout=self.dropout,
       key=self.make_rng('dropout') if train and self.dropout else None,
     )
-    return self.out(found.reshape(x.shape))
+    return self.out(found.reshape(*x.shape[:2], -1))
 
   def split(self, x: Array) -> Array:
     return x.reshape(*x.shape[:2], self.num_heads, -1)
@@ -273,6 +275,7 @@ class TransformerLayer(nn.Module):
     epsilon: of the norms.
     kernel_init: how weights start; biases start at zero.
     dtype: of the computation; parameters are float32.
+    head_dim: channels of each head; None for width / num_heads.
 
   References:
     Vaswani et al. 2017, Attention Is All You Need, section 3.1. Xiong et al. 2020, On Layer
@@ -292,6 +295,7 @@ class TransformerLayer(nn.Module):
   epsilon: float = 1e-5
   kernel_init: Initializer = nn.initializers.xavier_uniform()
   dtype: str = 'float32'
+  head_dim: int | None = None
 
   def setup(self):
     attention = functools.partial(
@@ -301,6 +305,7 @@ class TransformerLayer(nn.Module):
       self.attention_dropout,
       self.kernel_init,
       self.dtype,
+      self.head_dim,
     )
     dense = functools.partial(
       nn.Dense, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)

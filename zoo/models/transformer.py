@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.models.attention import causal_mask, init_cache, key_mask, read_cache, update_cache
+from zoo.models.attention import (
+  causal_mask,
+  head_size,
+  init_cache,
+  key_mask,
+  read_cache,
+  update_cache,
+)
 from zoo.models.layers import TransformerLayer, compute_dtype, layer_norm, logits_by
 from zoo.names import unknown
 from zoo.types import Array
@@ -57,7 +64,7 @@ class Transformer(nn.Module):
     encoder_layers: number of layers.
     decoder_layers: number of layers.
     width: D, of embeddings and of all that layers hand on.
-    num_heads: of every attention; divides the width.
+    num_heads: of every attention; divides the width if there is no `head_dim`.
     ffn_width: units between the two dense layers.
     activation: between them, see `layers.activation`.
     positions: 'sinusoidal' (`sinusoids`), 'learned' (a table for the encoder, one for the decoder)
@@ -71,6 +78,7 @@ class Transformer(nn.Module):
     dropout: rate, of what is added to a residual and of embeddings (section 5.4).
     attention_dropout: rate, of attention weights.
     activation_dropout: rate, behind the activation.
+    head_dim: channels of each head; None for width / num_heads.
     remat: whether layers are computed again for the gradient, to save memory.
     dtype: of the computation; parameters and logits are float32.
 
@@ -99,6 +107,7 @@ class Transformer(nn.Module):
   dropout: float = 0.1
   attention_dropout: float = 0.0
   activation_dropout: float = 0.0
+  head_dim: int | None = None
   remat: bool = False
   dtype: str = 'float32'
 
@@ -148,6 +157,7 @@ class Transformer(nn.Module):
       attention_dropout=self.attention_dropout,
       activation_dropout=self.activation_dropout,
       dtype=self.dtype,
+      head_dim=self.head_dim,
     )
 
   def __call__(self, source: Array, decoder_tokens: Array, train: bool = False) -> Array:
@@ -216,7 +226,8 @@ class Transformer(nn.Module):
     """
     self.check_length(length)
     B, S = source.shape
-    memory, size = self.encode(source), self.width // self.num_heads
+    memory = self.encode(source)
+    size = head_size(self.width, self.num_heads, self.head_dim)
     empty = lambda n: init_cache(B, n, self.num_heads, size, self.dtype)
     zero = jnp.zeros((), jnp.int32)
     return {

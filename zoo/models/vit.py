@@ -29,7 +29,7 @@ class ViT(nn.Module):
     patch_size: side of a patch; divides height and width.
     num_layers: of the encoder.
     width: D, of patches and of all that layers hand on.
-    num_heads: of attention; divides the width.
+    num_heads: of attention; divides the width if there is no `head_dim`.
     ffn_width: units between the two dense layers.
     pooling: 'token' (of one more token, which is learned and goes first) or 'mean' (over patches).
     positions: 'learned' (for one size of pictures), 'sincos' (fixed sines and cosines of row and
@@ -40,6 +40,7 @@ class ViT(nn.Module):
     dropout: rate, of what is added to a residual, and of embedded patches.
     attention_dropout: rate, of attention weights.
     num_classes: logits, or 0 to return what they would be computed from.
+    head_dim: channels of each head; None for width / num_heads.
     remat: whether layers are computed again for the gradient, to save memory.
     dtype: of the computation; parameters are float32, and norms compute in float32.
 
@@ -61,6 +62,7 @@ class ViT(nn.Module):
   dropout: float = 0.0
   attention_dropout: float = 0.0
   num_classes: int = 1000
+  head_dim: int | None = None
   remat: bool = False
   dtype: str = 'float32'
 
@@ -124,6 +126,7 @@ class ViT(nn.Module):
         stochastic_depth=self.stochastic_depth * i / max(self.num_layers - 1, 1),
         epsilon=self.epsilon,
         dtype=self.dtype,
+        head_dim=self.head_dim,
         name=f'layer_{i}',
       )
       x = outputs[f'layer_{i}'] = run(layer, x)

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from zoo.losses import softmax_cross_entropy, weighted_mean
@@ -21,6 +22,7 @@ def fixmatch(
   label_smoothing: float = 0.0,
   teacher_decay: float = 0.0,
   alignment_decay: float = 0.0,
+  joint: bool = False,
   axis_name: str | None = None,
 ) -> Objective:
   """Cross-entropy of labels, and of pseudo-labels where the model is sure of them.
@@ -33,9 +35,11 @@ def fixmatch(
   'unlabeled'; those of `evaluate` and `predict` have none, as in `classification`.
 
   Pseudo-labels are predictions as in evaluation: without dropout and by running statistics. The
-  other two views pass through the module together, so that batch statistics are of both. (The
-  published code passes all three at once. The gradient of the weak view is 0, so a third of the
-  backward pass is for nothing there.)
+  other two views pass through the module together, so that batch statistics are of both. With
+  `joint` all three pass at once, as published: pseudo-labels are predictions as in training, by the
+  statistics of this very batch, which no running average lags behind. Batch norm needs that; other
+  norms do not, and it takes longer: the weak view, from whose logits no gradient comes, is carried
+  through the backward pass too.
 
   The scalars are 'loss', 'supervised_loss', 'unsupervised_loss', 'accuracy' (of the labelled
   batch), 'mask_rate' (the share of unlabelled examples with a pseudo-label) and, where those have a
@@ -54,6 +58,7 @@ def fixmatch(
       evaluated and used; 0 for none. To have it evaluate alone, as published, wrap `with_ema`.
     alignment_decay: of the running averages of labels and predictions, before this batch, that
       predictions are aligned by, see `align`; 0 for no alignment.
+    joint: whether the weak view passes through the module with the others, in training.
     axis_name: the mapped axis, under pmap.
 
   Raises:
@@ -69,6 +74,8 @@ def fixmatch(
   for name, decay in (('teacher_decay', teacher_decay), ('alignment_decay', alignment_decay)):
     if not 0 <= decay < 1:
       raise ValueError(f'{name} must be in [0, 1), not {decay}')
+  if joint and teacher_decay:
+    raise ValueError('joint has the trained model make the pseudo-labels, teacher_decay an average')
   supervised = classification(module, num_classes=num_classes, input_key=input_key)
 
   def init(key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
@@ -90,24 +97,28 @@ def fixmatch(
     params: PyTree, extras: PyTree, batch: Batch, key: Array
   ) -> tuple[Array, tuple[PyTree, Scalars]]:
     labeled, weak, strong = (batch[part] for part in ('labeled', 'weak', 'strong'))
-    guesses = jax.nn.softmax(predict(jax.lax.stop_gradient(params), extras, weak))
-    extras = dict(extras)
+    views = [
+      read_input(x, input_key) for x in ((labeled, weak, strong) if joint else (labeled, strong))
+    ]
+    logits, model = module.apply(
+      {'params': params, **extras['model']},
+      jnp.concatenate(views),
+      train=True,
+      rngs={'dropout': key},
+      mutable=list(extras['model']),
+    )
+    frozen = jax.lax.stop_gradient(params)
+    ends = [len(view) for view in views[:-1]]
+    of_labels, *of_weak, of_strong = jnp.split(logits.astype(jnp.float32), np.cumsum(ends))
+    of_weak = of_weak[0] if joint else predict(frozen, extras, weak)
+    guesses = jax.nn.softmax(jax.lax.stop_gradient(of_weak))
+    extras = extras | {'model': model}
     if alignment_decay:
       averages = extras['alignment']
       extras['alignment'] = track(averages, labeled['label'], guesses)
       guesses = align(guesses, averages['labels'], averages['predictions'])
     pseudo_labels, mask = confident(guesses, threshold)
 
-    inputs = jnp.concatenate([read_input(labeled, input_key), read_input(strong, input_key)])
-    logits, extras['model'] = module.apply(
-      {'params': params, **extras['model']},
-      inputs,
-      train=True,
-      rngs={'dropout': key},
-      mutable=list(extras['model']),
-    )
-    logits = logits.astype(jnp.float32)
-    of_labels, of_strong = jnp.split(logits, [len(labeled['label'])])
     weights = labeled.get('weight')
     losses = softmax_cross_entropy(of_labels, labeled['label'], label_smoothing)
     supervised_loss = weighted_mean(losses, weights, axis_name)

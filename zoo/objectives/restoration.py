@@ -41,6 +41,7 @@ def restoration(
   holes: int = 0,
   hole_size: int = 12,
   distance: str = 'charbonnier',
+  ensemble: bool = False,
   axis_name: str | None = None,
 ) -> Objective:
   """Learns to undo a corruption that is made inside the loss, anew whenever a picture is seen.
@@ -68,6 +69,8 @@ def restoration(
     hole_size: their side.
     distance: what is minimised: 'l1', 'l2', 'charbonnier' (a smooth form of the first) or 'psnr',
       minus the figure that pictures are judged by: it asks of smooth pictures what they allow.
+    ensemble: in `evaluate` and `predict`, the mean over what the module makes of the picture turned
+      and mirrored in all eight ways, each turned back: eight times the work.
     axis_name: the mapped axis, under pmap.
 
   Raises:
@@ -79,7 +82,8 @@ def restoration(
     Dong et al. 2014, Learning a Deep Convolutional Network for Image Super-Resolution, for the
     interpolation first. Charbonnier et al. 1994, Two Deterministic Half-Quadratic Regularization
     Algorithms, with the epsilon of Lai et al. 2017 (LapSRN). 'psnr': Chen et al. 2022, Simple
-    Baselines for Image Restoration, section 5.
+    Baselines for Image Restoration, section 5. 'ensemble': Lim et al. 2017, Enhanced Deep Residual
+    Networks for Single Image Super-Resolution, section 3.3.
   """
   corruption = make_corruption(noise, blur, factor, missing, holes, hole_size)
   if distance not in DISTANCES:
@@ -128,7 +132,8 @@ def restoration(
 
   def restore(params: PyTree, extras: PyTree, clean: Array) -> tuple[Array, Array, Array]:
     left, known, seen = corrupted(jax.random.key(0), clean)
-    outputs = module.apply({'params': params, **extras}, seen, train=False)
+    apply = functools.partial(module.apply, {'params': params, **extras}, train=False)
+    outputs = over_symmetries(apply, seen) if ensemble else apply(seen)
     return left, known, finish(outputs, left, known)
 
   def predict(params: PyTree, extras: PyTree, batch: Batch) -> dict[str, Array]:
@@ -144,3 +149,29 @@ def restoration(
     )
 
   return Objective(init, loss, evaluate, predict=predict)
+
+
+def over_symmetries(apply: Callable[[Array], Any], x: Array) -> Array:
+  """The mean of what a function makes of pictures turned and mirrored, each turned back.
+
+  Args:
+    apply: of pictures, [N, H, W, C] -> [N, H, W, D], and of [N, W, H, C].
+    x: [B, H, W, C].
+
+  Returns:
+    [B, H, W, D]: it turns and mirrors as x does, whatever the function.
+  """
+  turn: Callable[[Array], Array] = lambda x: x.swapaxes(1, 2)
+  flips: tuple[Callable[[Array], Array], ...] = (
+    lambda x: x,
+    lambda x: x[:, ::-1],
+    lambda x: x[:, :, ::-1],
+    lambda x: x[:, ::-1, ::-1],
+  )  # each is its own inverse
+
+  def over_flips(x: Array) -> Array:
+    outputs = apply(jnp.concatenate([flip(x) for flip in flips]))
+    parts = jnp.split(outputs, len(flips))
+    return jnp.mean(jnp.stack([f(part) for f, part in zip(flips, parts, strict=True)]), 0)
+
+  return (over_flips(x) + turn(over_flips(turn(x)))) / 2

@@ -17,6 +17,8 @@ class TrainSettings:
       copied at the start, but whatever opens this run later reads the config there.
     judge: the directory of the run of a classifier, by which generated examples are judged; nobody
       if empty.
+    inception: a safetensors file of the weights of the Frechet inception distance, for 'fid' of
+      generated examples, see `zoo/interop/inception.py`; it is not computed if empty.
     parallel: 'auto', 'jit', 'pmap' or 'sharded'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes them more slowly (a step
@@ -44,6 +46,7 @@ class TrainSettings:
   init_ignore: tuple[str, ...] = ()
   teacher: str = ''
   judge: str = ''
+  inception: str = ''
   parallel: str = 'auto'
   steps_per_call: int = 1
   log_every: int = 50
