@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from zoo import cli, detection
+from zoo import cli
 from zoo.config import options_of
 from zoo.data.anomaly import load_anomalies
 from zoo.experiment import complete_config
+from zoo.figures import detection
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'Config file with data for anomaly detection.')

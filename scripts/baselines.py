@@ -29,7 +29,7 @@ from absl import flags
 
 from zoo import cli
 from zoo.experiment import Experiment, complete_config, make_experiment
-from zoo.image_quality import gaussian, psnr, ssim
+from zoo.figures.image_quality import gaussian, psnr, ssim
 from zoo.names import unknown
 from zoo.training import build
 from zoo.training.predict import make_predict

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from zoo import cli, partitions
+from zoo import cli
 from zoo.experiment import complete_config, make_experiment
+from zoo.figures import partitions
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'Config file with labelled data.')

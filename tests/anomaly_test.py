@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.scripts import command
-from zoo import detection
 from zoo.experiment import complete_config, make_experiment
+from zoo.figures import detection
 from zoo.judge import make_judges
 from zoo.preview import make_preview
 from zoo.training import build

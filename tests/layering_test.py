@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # For scripts and zoo/__init__.py alone.
 TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli'}
 # With a module that they are given: below the top, above what is shared.
-DECODING = {'generate', 'text_stream', 'beam', 'sampling', 'translate'}
+DECODING = {'decoding_cache', 'generate', 'text_stream', 'beam', 'sampling', 'translate'}
 MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
 SIBLINGS = {'objectives', 'training', 'data', 'models', 'optim', 'previews'}
 LAYERS = {'', 'interop'} | TOP | MEASURING | SIBLINGS | DECODING
@@ -28,11 +28,7 @@ SHARED = {
     'paths',
     'losses',
     'metrics',
-    'detection',
-    'partitions',
-    'image_quality',
-    'code_length',
-    'distances',
+    'figures',
     'config',
     'provenance',
     'schedules',
@@ -117,7 +113,7 @@ def test_there_are_no_cycles():
 
 SHARED_BY_MODELS = {
   f'zoo.models.{name}'
-  for name in ('layers', 'attention', 'cells', 'conv', 'cudnn', 'recurrent', 'rnn')
+  for name in ('layers', 'attention', 'cells', 'conv', 'cudnn', 'recurrent', 'rnn', 'scan')
 }
 
 

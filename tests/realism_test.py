@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.scripts import command
 from zoo import paths, realism
-from zoo.distances import frechet
 from zoo.experiment import complete_config, make_experiment
+from zoo.figures.distances import frechet
 from zoo.interop import inception, layout
 from zoo.interop.tensors import write_tensors
 from zoo.judge import make_judges

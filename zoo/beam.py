@@ -1,7 +1,7 @@
 """Beam search with a length penalty, for modules that turn a source into a target.
 
 The module has `start(source, length) -> cache` and `decode(tokens [B, T], cache) -> (logits [B, T,
-V], cache)`, with a cache as in generate.py, and the fields `bos_id`, `eos_id` and `pad_id`.
+V], cache)`, with a cache as in decoding_cache.py, and the fields `bos_id`, `eos_id` and `pad_id`.
 
 A beam has K places. A hypothesis that ends keeps its place, and the search goes on with the others:
 so K hypotheses come out, and with K = 1 the greedy one.
@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.generate import repeat
+from zoo.decoding_cache import repeat
 from zoo.types import Array, PyTree
 
 

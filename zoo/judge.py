@@ -10,9 +10,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from zoo import detection, partitions, realism
+from zoo import realism
 from zoo.data import arrays
 from zoo.experiment import Experiment
+from zoo.figures import detection, partitions
 from zoo.training import make_evaluate
 from zoo.training.predict import make_predict
 from zoo.types import PyTree, Source, TrainState
@@ -46,7 +47,7 @@ def judge(experiment: Experiment, split: str, source: Source, placement: PyTree)
 def of_anomalies(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:
   """How well scores rank anomalies above the rest; and, by a threshold chosen on validation, call.
 
-  The threshold is a quantile of the scores of normal validation examples, see `zoo/detection.py`.
+  The threshold is a quantile of the scores of normal validation examples: `figures.detection`.
   """
   sources = experiment.dataset.evaluation | {split: source}
   parallel, predicts = experiment.parallel, {}

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from zoo.experiment import Experiment
+from zoo.figures.image_quality import psnr
 from zoo.generate import generate
-from zoo.image_quality import psnr
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
 from zoo.previews import anomaly, classification, clustering, restoration, samples, text

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.distances import frechet, frechet_and_floor, precision_recall
 from zoo.experiment import Experiment
+from zoo.figures.distances import frechet, frechet_and_floor, precision_recall
 from zoo.interop.inception import load_inception
 from zoo.models.inception import InceptionV3
 from zoo.runs import Run, open_run

@@ -12,7 +12,8 @@ from jax.experimental import rnn
 
 from zoo.models import cudnn, recurrent
 from zoo.models.cells import CELLS
-from zoo.models.recurrent import first_carry, run_layer, scan_cell
+from zoo.models.recurrent import first_carry, run_layer
+from zoo.models.scan import scan_cell
 
 T, B, D, H = 6, 3, 5, 4
 RNG = np.random.default_rng(0)

@@ -103,7 +103,7 @@ def test_inpainting_fills_holes_and_keeps_the_rest(corrupted):
 
 def test_a_blur_is_undone_as_far_as_it_can_be(corrupted):
   clean, _ = corrupted
-  from zoo.image_quality import filtered
+  from zoo.figures.image_quality import filtered
   from zoo.objectives.corruption import blurring
 
   stripes = (clean + 0.3 * (np.arange(20)[None, None, :, None] // 5 % 2)).astype(np.float32) / 2

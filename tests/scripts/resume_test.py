@@ -11,71 +11,21 @@ import numpy as np
 import pytest
 
 from tests.scripts import command
+from tests.scripts.kills import killed_again_and_again, names, wait_for
 from zoo.training.checkpoint import CheckpointError, Checkpoints
 
 
-def wait_for(condition, process, seconds=120.0):
-  """Polls until something has happened; False if the process ended first."""
-  end = time.monotonic() + seconds
-  while not condition():
-    if process.poll() is not None:
-      return False
-    assert time.monotonic() < end
-    time.sleep(0.002)
-  return True
-
-
-def names(workdir):
-  folder = workdir / 'checkpoints'
-  return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
-def kill_in_a_save(workdir, process, rng):
-  old = {name for name in names(workdir) if 'partial' in name}  # what an earlier kill left
-  if wait_for(lambda: any('partial' in n for n in names(workdir) - old), process):
-    time.sleep(rng.uniform(0, 0.05))
-
-
-def kill_after_a_save(workdir, process, rng):
-  old = names(workdir)
-  if wait_for(lambda: any(n.isdecimal() for n in names(workdir) - old), process):
-    time.sleep(rng.uniform(0, 0.5))
-
-
-def kill_anywhere(workdir, process, rng):
-  del workdir
-  end = time.monotonic() + rng.uniform(0, 4)
-  wait_for(lambda: time.monotonic() > end, process)
-
-
-def killed_again_and_again(workdir, kills, steps, seed):
-  """Kills `kills` processes of one run, then lets it end. Returns the signals that ended them."""
-  rng = np.random.default_rng(seed)
-  how = [kill_after_a_save, kill_in_a_save, kill_anywhere]
-  codes = []
-  for i in range(kills):
-    process = command.start('train', f'--workdir={workdir}', f'--config.train.steps={steps}')
-    how[i % len(how)](workdir, process, rng)
-    process.kill()
-    process.communicate()
-    codes.append(process.returncode)
-    if process.returncode == 0:
-      break  # it was complete before its time
-  command.train_to_end(workdir, f'--config.train.steps={steps}')
-  return codes
-
-
 def test_a_run_killed_in_the_middle_ends_the_same(tmp_path):
-  codes = killed_again_and_again(tmp_path / 'run', kills=2, steps=command.STEPS, seed=0)
+  codes = killed_again_and_again(tmp_path / 'run', 2, 0)
   assert codes == [-signal.SIGKILL] * 2
   command.assert_same_run(tmp_path / 'run', command.finished())
 
 
 @pytest.mark.slow
 def test_a_run_killed_thirty_times_ends_the_same(tmp_path):
-  steps = 1200
-  command.train_to_end(tmp_path / 'straight', f'--config.train.steps={steps}')
-  codes = killed_again_and_again(tmp_path / 'killed', kills=30, steps=steps, seed=1)
+  steps = '--config.train.steps=1200'
+  command.train_to_end(tmp_path / 'straight', steps)
+  codes = killed_again_and_again(tmp_path / 'killed', 30, 1, steps)
   assert codes == [-signal.SIGKILL] * 30
   command.assert_same_run(tmp_path / 'killed', tmp_path / 'straight')
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.image_quality import filtered, gaussian
+from zoo.figures.image_quality import filtered, gaussian
 from zoo.types import Array
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.image_quality import RestorationMetrics
+from zoo.figures.image_quality import RestorationMetrics
 from zoo.losses import weighted_mean
 from zoo.names import unknown
 from zoo.objectives.classification import read_input

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.code_length import CodeMetrics, discretized_logistic, gaussian_kl
+from zoo.figures.code_length import CodeMetrics, discretized_logistic, gaussian_kl
 from zoo.losses import weighted_mean
 from zoo.objectives.classification import read_input
 from zoo.objectives.keys import keys_of

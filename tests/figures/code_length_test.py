@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.code_length import CodeMetrics, discretized_logistic, gaussian_kl
+from zoo.figures.code_length import CodeMetrics, discretized_logistic, gaussian_kl
 
 
 @pytest.mark.parametrize('levels', [2, 17, 256])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from zoo import detection
+from zoo.figures import detection
 
 LABELS = np.array([0, 0, 1, 0, 1])
 SCORES = np.array([0.1, 0.4, 0.35, 0.2, 0.8])

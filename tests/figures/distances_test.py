@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo.distances import frechet, frechet_and_floor, precision_recall
+from zoo.figures.distances import frechet, frechet_and_floor, precision_recall
 
 RNG = np.random.default_rng(0)
 
@@ -70,5 +70,5 @@ def test_copies_have_both_a_single_mode_has_no_recall_and_noise_no_precision():
 def test_more_rows_than_are_held_at_a_time_change_nothing(monkeypatch):
   real, fake = RNG.normal(size=(50, 3)), RNG.normal(size=(40, 3)) + 0.5
   expected = precision_recall(real, fake)
-  monkeypatch.setattr('zoo.distances.ROWS', 7)
+  monkeypatch.setattr('zoo.figures.distances.ROWS', 7)
   assert precision_recall(real, fake) == expected

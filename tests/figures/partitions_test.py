@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from zoo import partitions
+from zoo.figures import partitions
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2])
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.image_quality import MOST_PSNR, RestorationMetrics, psnr, ssim
+from zoo.figures.image_quality import MOST_PSNR, RestorationMetrics, psnr, ssim
 
 
 def pictures(shape=(2, 17, 14, 3), noise=0.1):

@@ -1,0 +1,1 @@
+"""Figures of whole splits: of anomalies, clusters, generated and restored pictures, codes."""
