@@ -21,7 +21,7 @@ from zoo.metrics import show
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN = '<!-- results: written by scripts/results.py, do not edit -->\n'
 END = '<!-- /results -->\n'
-HEADER = '| config | parameters | test | seeds | wall time, fastest run | device | versions | commit |\n'
+HEADER = '| config | parameters | test | seeds | fastest run | device | versions | commit |\n'
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('check', False, 'Only compare.')
