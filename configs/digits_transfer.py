@@ -1,9 +1,9 @@
 """The digits 5 to 9 with 10 labels each, from a Transformer that has learnt 0 to 4.
 
-The head starts anew. What is nearer to the input moves more slowly (discriminative learning rates).
+The head starts anew, and all learn at one rate: with half of it for the two layers nearest to the
+input (discriminative rates, as in folder_finetune.py) one draw had 87% instead of 92%.
 
-Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Networks? Howard and
-  Ruder 2018, Universal Language Model Fine-tuning, section 3.2, for the learning rates.
+Source: Yosinski et al. 2014, How Transferable are Features in Deep Neural Networks?
 Command: python scripts/train.py --config=configs/digits_transfer.py --workdir=runs/digits_transfer
 Before it: configs/digits_0to4.py into runs/digits_0to4; or --config=configs/digits_transfer.py:DIR
 From scratch: --config=configs/digits_transfer.py:scratch
@@ -18,8 +18,6 @@ from ml_collections import ConfigDict
 
 def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
   from_scratch = source == 'scratch'
-  near_input = '(layer_[01]|(patch|position)_embedding)(/.*)?'
-  slower = ((near_input, {'learning_rate_multiplier': 0.5}),)
   return ConfigDict(
     {
       'model': {
@@ -49,7 +47,6 @@ def get_config(source: str = 'runs/digits_0to4') -> ConfigDict:
         'schedule': 'cosine',
         'warmup_steps': 30,
         'weight_decay': 0.01,
-        'groups': () if from_scratch else slower,
       },
       'train': {
         'steps': 300,
