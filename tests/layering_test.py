@@ -32,6 +32,8 @@ SHARED = {
     'partitions',
     'image_quality',
     'code_length',
+    'td',
+    'examples',
     'distances',
     'config',
     'provenance',

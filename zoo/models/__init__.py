@@ -1,6 +1,6 @@
 """Flax Linen modules: pure init and apply, no I/O, no config objects."""
 
-from zoo.models import bert, gpt2, resnet, transformer, vit
+from zoo.models import bert, gpt2, qnetwork, resnet, transformer, vit
 from zoo.models.autoencoder import MLPAutoencoder
 from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
@@ -8,6 +8,7 @@ from zoo.models.gan import DCGAN
 from zoo.models.gpt2 import GPT2
 from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
+from zoo.models.qnetwork import QNetwork
 from zoo.models.resnet import ResNet
 from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
@@ -26,6 +27,7 @@ __all__ = [
   'MLP',
   'VAE',
   'MLPAutoencoder',
+  'QNetwork',
   'RNNClassifier',
   'ResNet',
   'Transformer',
@@ -34,6 +36,7 @@ __all__ = [
   'WideResNet',
   'bert',
   'gpt2',
+  'qnetwork',
   'resnet',
   'transformer',
   'vit',
