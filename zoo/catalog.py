@@ -14,6 +14,7 @@ from zoo.config import options_of
 from zoo.data import augment, color, mixing, randaugment, views
 from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
+from zoo.data.interactive import load_environment
 from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
 from zoo.examples import Shapes, image, pair, transition, window
@@ -183,10 +184,14 @@ OF_SCALED = ('gan', 'restoration', 'vae')
 
 LOADERS = {
   'anomaly': load_anomalies,
+  'environment': load_environment,
   'examples': load_dataset,
   'semi_supervised': load_semi_supervised,
   'text': load_text,
 }
+
+# By objective: (module) -> what acts, in data that are made by acting.
+POLICIES = {'dqn': objectives.values}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {

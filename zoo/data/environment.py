@@ -64,6 +64,27 @@ def with_time_limit(environment: Environment) -> Environment:
   return environment._replace(reset=reset, step=step)
 
 
+def with_stack(environment: Environment, count: int) -> Environment:
+  """Shows the last `count` frames of the episode at once, along the last axis; zeros before it."""
+  frame = environment.observation
+  shape = (*frame.shape[:-1], count * frame.shape[-1])
+
+  def reset(key: Array) -> tuple[PyTree, Array]:
+    state, observation = environment.reset(key)
+    before = jnp.zeros((*shape[:-1], shape[-1] - frame.shape[-1]), frame.dtype)
+    seen = jnp.concatenate([before, observation], axis=-1)
+    return (state, seen), seen
+
+  def step(state: PyTree, action: Array, key: Array) -> Transition:
+    inner, seen = state
+    after = environment.step(inner, action, key)
+    seen = jnp.concatenate([seen[..., frame.shape[-1] :], after.observation], axis=-1)
+    return after._replace(state=(after.state, seen), observation=seen)
+
+  observation = jax.ShapeDtypeStruct(shape, frame.dtype)
+  return environment._replace(observation=observation, reset=reset, step=step)
+
+
 def advance(
   environment: Environment, state: PyTree, ended: Array, action: Array, key: Array
 ) -> Transition:

@@ -18,6 +18,8 @@ import numpy as np
 
 from zoo.types import Array, Batch, PyTree
 
+FACTS = ('action', 'reward', 'terminated', 'ended', 'dead')
+
 
 class Layout(NamedTuple):
   """What a replay holds and how transitions are read from it.
@@ -36,15 +38,14 @@ class Layout(NamedTuple):
 
 
 def init(layout: Layout, lanes: int, frame: jax.ShapeDtypeStruct) -> PyTree:
-  """An empty replay: arrays [lanes, capacity, ...]."""
-  zeros = lambda dtype, shape=(): jnp.zeros((lanes, layout.capacity, *shape), dtype)
+  """An empty replay: 'frame' [lanes, capacity, ...] and 'fact', float32 [lanes, capacity, 5].
+
+  Facts are `FACTS`, as numbers, so that one read fetches them all.
+  """
+  ring = (lanes, layout.capacity)
   return {
-    'frame': zeros(frame.dtype, frame.shape),
-    'action': zeros(jnp.int32),
-    'reward': zeros(jnp.float32),
-    'terminated': zeros(bool),
-    'ended': zeros(bool),
-    'dead': zeros(bool),
+    'frame': jnp.zeros((*ring, *frame.shape), frame.dtype),
+    'fact': jnp.zeros((*ring, len(FACTS))),
   }
 
 
@@ -61,12 +62,17 @@ def write(layout: Layout, replay: PyTree, time: Array, record: PyTree) -> PyTree
     layout: of the replay.
     replay: from `init`.
     time: int32 [], how many have been written before.
-    record: what `init` says, [lanes, ...]: what was seen, done and earned, whether the episode
-      terminated and whether it ended, and whether the frame is dead.
+    record: 'frame' [lanes, ...], and each of `FACTS`, [lanes]: what was done and earned, whether
+      the episode terminated and whether it ended, and whether the frame is dead.
   """
+  facts = jnp.stack([record[name].astype(jnp.float32) for name in FACTS], axis=-1)
   place = time % layout.capacity
-  put = lambda ring, x: jax.lax.dynamic_update_index_in_dim(ring, x.astype(ring.dtype), place, 1)
-  return {name: put(ring, record[name]) for name, ring in replay.items()}
+  new = {'frame': record['frame'], 'fact': facts}
+  put = lambda ring, x: jax.lax.dynamic_update_index_in_dim(ring, x, place, 1)
+  # XLA would fuse what reads a ring with this write, and for that keep what was there before: a
+  # copy of the ring at every step. It does not fuse across a branch, and that this one is always
+  # taken is more than it knows.
+  return jax.lax.cond(time >= 0, lambda old: jax.tree.map(put, old, new), lambda old: old, replay)
 
 
 def readable(layout: Layout, time: Array) -> tuple[Array, Array]:
@@ -92,22 +98,22 @@ def read(layout: Layout, replay: PyTree, lane: Array, time: Array) -> Batch:
     'discount_t', of as many steps, 0 if the episode terminated on the way; 'weight', 0 where the
     frame is dead, else 1.
   """
-  at = lambda name, time: replay[name][lane, time % layout.capacity]
+  at = lambda time: jnp.moveaxis(replay['fact'][lane, time % layout.capacity], -1, 0)
+  facts = [dict(zip(FACTS, at(time + k), strict=True)) for k in range(layout.n_step)]
   going = jnp.ones(lane.shape, bool)
   reward, discount, after = jnp.zeros(lane.shape), jnp.ones(lane.shape), time
-  for k in range(layout.n_step):
-    reward += jnp.where(going, discount * at('reward', time + k), 0.0)
-    alive = jnp.where(at('terminated', time + k), 0.0, layout.discount)
-    discount = jnp.where(going, discount * alive, discount)
+  for fact in facts:
+    reward += jnp.where(going, discount * fact['reward'], 0.0)
+    discount *= jnp.where(going, layout.discount * (1 - fact['terminated']), 1.0)
     after += going
-    going &= ~at('ended', time + k)
+    going &= fact['ended'] == 0
   return {
     's_tm1': observations(layout, replay, lane, time),
-    'a_tm1': at('action', time),
+    'a_tm1': facts[0]['action'].astype(jnp.int32),
     'r_t': reward,
     'discount_t': discount,
     's_t': observations(layout, replay, lane, after),
-    'weight': 1.0 - at('dead', time),
+    'weight': 1 - facts[0]['dead'],
   }
 
 
@@ -119,17 +125,23 @@ def observations(layout: Layout, replay: PyTree, lane: Array, time: Array) -> Ar
   place = when % layout.capacity, lane[:, None]
   frames = replay['frame'][place[1], place[0]]
   # A frame counts if no episode has ended in it, or after it, but before the last.
-  over = (replay['dead'][place[1], place[0]] & (when < time[:, None])) | (when < 0)
+  dead = replay['fact'][place[1], place[0]][..., FACTS.index('dead')] > 0
+  over = (dead & (when < time[:, None])) | (when < 0)
   seen = ~jnp.flip(jnp.cumsum(jnp.flip(over, 1), 1), 1).astype(bool)
   frames = jnp.where(seen.reshape(*seen.shape, *(1,) * (frames.ndim - 2)), frames, 0)
   joined = jnp.moveaxis(frames, 1, -2)  # [B, ..., stack, C]
   return joined.reshape(*joined.shape[:-2], -1)
 
 
-def draw_uniform(
-  layout: Layout, key: Array, time: Array, lanes: int, size: int
-) -> tuple[Array, Array]:
-  """Lanes and times of transitions, all alike likely (dead ones too), int32 [size] each."""
+def draw_uniform(layout: Layout, bits: Array, time: Array, lanes: int) -> tuple[Array, Array]:
+  """Lanes and times of transitions, all alike likely (dead ones too), int32 [...] each.
+
+  Args:
+    layout: of the replay.
+    bits: uint32 [...], random. (Of n transitions the chances differ by n / 2^32 of themselves.)
+    time: int32 [], frames that were written.
+    lanes: rings to draw from.
+  """
   first, count = readable(layout, time)
-  index = jax.random.randint(key, (size,), 0, lanes * jnp.maximum(count, 1))
+  index = (bits % (lanes * jnp.maximum(count, 1)).astype(jnp.uint32)).astype(jnp.int32)
   return index % lanes, first + index // lanes
