@@ -3,7 +3,7 @@
 Values are sums of a hundred rewards, and with every copy of the target network they reach as many
 steps further as a transition has. With one update in 10 steps, a copy every 50 updates, transitions
 of one step and a constant rate, returns of 20 seeds fell from 89 to 33 (IQM, at 8,000 and 43,000
-steps). What stands here instead was not run to its end yet.
+steps). What stands here instead ended at 177 on the test split (seed 0): it does not reach 500 yet.
 
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et
 al. 2016 (double); the environment is that of Barto, Sutton and Anderson 1983.
