@@ -218,8 +218,10 @@ def is_due(step: int, every: int, last: int) -> bool:
 
 
 def describe(metrics: dict[str, dict[str, float]], best: str) -> str:
-  """Figures by split in words: the one to judge by, and the loss."""
-  figures = lambda of_split: {best: of_split.get(best, float('nan')), 'loss': of_split['loss']}
+  """Figures by split in words: the one to judge by, and the loss if it is a figure of a split."""
+  figures = lambda of_split: (
+    {best: float('nan')} | {name: of_split[name] for name in (best, 'loss') if name in of_split}
+  )
   return ', '.join(
     f'{split} ' + ' '.join(f'{name} {show(name, x)}' for name, x in figures(of_split).items())
     for split, of_split in sorted(metrics.items(), reverse=True)  # the test comes last

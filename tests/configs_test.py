@@ -64,7 +64,10 @@ def read(path, tmp_path, monkeypatch) -> Any:
     folder = fake_data.make_folder(tmp_path / 'pictures', ('cat', 'dog', 'newt'))
     config = get_config(str(folder))
   config: Any = complete_config(config.to_dict())
-  config.data.batch_size = config.data.eval_batch_size = BATCH
+  config.data.batch_size = BATCH
+  if config.data.loader == 'environment':
+    return config
+  config.data.eval_batch_size = BATCH
   if 'unlabeled_ratio' in config.data:
     config.data.unlabeled_ratio = 1
   if config.train.teacher:  # of which the config says all that is needed to take steps

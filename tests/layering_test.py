@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'decoding_cache', 'generate', 'text_stream', 'beam', 'sampling', 'translate'}
-MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
+MEASURING = {'benchmark', 'timing', 'population'}  # likewise for scripts, beside the experiment
 SIBLINGS = {'objectives', 'training', 'data', 'models', 'optim', 'previews'}
 LAYERS = {'', 'interop'} | TOP | MEASURING | SIBLINGS | DECODING
 # The optimiser is two files: schedules.py is a part of it.
@@ -29,6 +29,9 @@ SHARED = {
     'losses',
     'metrics',
     'figures',
+    'td',
+    'robust',
+    'examples',
     'config',
     'provenance',
     'schedules',

@@ -14,14 +14,14 @@ from zoo.config import options_of
 from zoo.data import augment, color, mixing, randaugment, views
 from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
+from zoo.data.interactive import load_environment
 from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
+from zoo.examples import Shapes, image, pair, transition, window
 from zoo.interop.hub import PathLike
 from zoo.interop.initial import with_weights
 from zoo.names import unknown
 from zoo.types import Array, Objective, PyTree
-
-Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 class Entry(NamedTuple):
@@ -44,27 +44,12 @@ class Entry(NamedTuple):
   given: Mapping[str, Any] = {}
 
 
-def image(*shape: int) -> Shapes:
-  """An example for a classifier of images, or of features."""
-  key = 'image' if len(shape) == 3 else 'features'
-  return {key: (shape, 'float32'), 'label': ((), 'int32')}
-
-
-def window(length: int) -> Shapes:
-  """An example for a language model."""
-  return {'tokens': ((length,), 'int32'), 'targets': ((length,), 'int32')}
-
-
-def pair(length: int) -> Shapes:
-  """An example for a model of sequence to sequence."""
-  return {'source': ((length,), 'int32'), 'target': ((length,), 'int32')}
-
-
 GPT2 = 'Radford et al. 2019, Language Models are Unsupervised Multitask Learners'
 VASWANI = 'Vaswani et al. 2017, Attention Is All You Need'
 KINGMA = 'Kingma and Welling 2014, Auto-Encoding Variational Bayes'
 DOSOVITSKIY = 'Dosovitskiy et al. 2021, An Image is Worth 16x16 Words'
 HE = 'He et al. 2016, Deep Residual Learning for Image Recognition'
+MNIH = 'Mnih et al. 2015, Human-level control through deep reinforcement learning'
 BERT = 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers'
 
 MODELS = {
@@ -104,6 +89,10 @@ MODELS = {
     'Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs',
     {'width': 128},
   ),
+  **{
+    name: Entry(models.QNetwork, 'dqn', transition(*seen), MNIH, options)
+    for name, (seen, options) in models.qnetwork.PUBLISHED.items()
+  },
   **{
     name: Entry(models.GPT2, 'language_model', window(1024), GPT2, options)
     for name, options in models.gpt2.SIZES.items()
@@ -184,6 +173,7 @@ OBJECTIVES = {
   'clustering': objectives.clustering,
   'contrastive': objectives.contrastive,
   'distillation': objectives.distillation,
+  'dqn': objectives.dqn,
   'fixmatch': objectives.fixmatch,
   'gan': objectives.gan,
   'language_model': objectives.language_model,
@@ -198,10 +188,14 @@ OF_SCALED = ('gan', 'restoration', 'vae')
 
 LOADERS = {
   'anomaly': load_anomalies,
+  'environment': load_environment,
   'examples': load_dataset,
   'semi_supervised': load_semi_supervised,
   'text': load_text,
 }
+
+# By objective: (module) -> what acts, in data that are made by acting.
+POLICIES = {'dqn': objectives.values}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {
@@ -239,6 +233,7 @@ OF_FEATURES = ('contrastive',)
 # What data, module or devices determine, and a config must not say.
 GIVEN = (
   *('module', 'teacher', 'augment', 'axis_name', 'input_key', 'image_shape', 'num_classes'),
+  'num_actions',
   *('vocab_size', 'token_bytes', 'pad_id', 'bos_id', 'eos_id', 'mask_id', 'special_ids'),
 )
 

@@ -24,6 +24,7 @@ from zoo.catalog import (
   OBJECTIVES,
   OF_FEATURES,
   OF_SCALED,
+  POLICIES,
   TEXT_KINDS,
   VIEWS,
   create_model,
@@ -167,6 +168,10 @@ def make_experiment(
     given['teacher'] = teacher_of(settings.teacher, given)
   module = make_module(model, given | ({'num_classes': 0} if task in OF_FEATURES else {}))
   full = make_objective(module, objective, augmentations, dataset, given)
+  if dataset.bind:
+    if task not in POLICIES:
+      raise ValueError(f'{task} does not act: config.data.loader has no use')
+    dataset = dataset.bind(POLICIES[task](module))
   views = views_of(task, augmentations, given)
   scale = of_parts(dataset.scale)
   apply = (lambda key, batch: views(key, scale(batch))) if views else None

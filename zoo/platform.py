@@ -5,6 +5,7 @@ figures are of 2 vCPUs of an AMD Zen 4 that had other work, hence in seconds of 
 """
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def compiler_options(backend: str) -> dict[str, bool]:
   """
   measured = backend == 'cpu' and sys.platform == 'linux' and has_avx512()
   return {ONEDNN: True} if measured and is_known(ONEDNN) else {}
+
+
+def device_memory() -> int:
+  """Bytes that all devices of this process have together; 0 if unknown."""
+  devices = jax.local_devices()
+  if devices[0].platform == 'cpu':  # they share what the machine has
+    try:
+      return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):
+      return 0
+  return sum((device.memory_stats() or {}).get('bytes_limit', 0) for device in devices)
 
 
 def has_avx512() -> bool:

@@ -6,15 +6,16 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from zoo.data.environment import play
 from zoo.experiment import Experiment
 from zoo.figures.image_quality import psnr
 from zoo.generate import generate
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
-from zoo.previews import anomaly, classification, clustering, restoration, samples, text
+from zoo.previews import anomaly, classification, clustering, episode, restoration, samples, text
 from zoo.training.predict import examples_of, make_predict
 from zoo.translate import reader
-from zoo.types import PyTree, Source, TrainState
+from zoo.types import Array, PyTree, Source, TrainState
 
 Preview = Callable[[TrainState], dict[str, bytes | str]]
 
@@ -25,7 +26,7 @@ GRID, WAYS = (8, 10), (6, 9)  # rows and columns
 
 
 def make_preview(experiment: Experiment, state: PyTree) -> Preview:
-  """Returns (state) -> PNG pictures and texts by name, of the validation split.
+  """Returns (state) -> pictures (PNG, or GIF) and texts by name, of the validation split.
 
   Of the test split, if there is no other; nothing if there is neither, or nothing to show.
 
@@ -153,6 +154,28 @@ def of_codes(experiment: Experiment, source: Source, placement: PyTree) -> Previ
   return preview
 
 
+def of_episode(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
+  """An episode, always the same start, in which the best action is taken; it moves."""
+  del source, placement
+  environment, objective = experiment.dataset.environment, experiment.objective
+  assert objective.predict is not None
+  predict = objective.predict
+
+  @jax.jit
+  def played(params: PyTree, extras: PyTree) -> tuple[Array, Array]:
+    choose = lambda seen, key: predict(params, extras, {'s_tm1': seen[None]})[0].argmax()
+    found = play(environment, choose, jax.random.key(experiment.settings.seed))
+    return found.observations, found.length
+
+  def preview(state: TrainState) -> dict[str, bytes | str]:
+    weights = jax.device_get((state.params, state.extras))
+    seen, length = jax.device_get(played(*weights))
+    drawn = episode.gif(environment.name, seen[: length + 1])
+    return {'episode': drawn} if drawn else {}
+
+  return preview
+
+
 def of_samples(experiment: Experiment, source: Source, placement: PyTree) -> Preview:
   """What is made from latents that stay the same for the whole run, and on the way between some.
 
@@ -185,6 +208,7 @@ PREVIEWS = {
   'classification': of_classes,
   'clustering': of_clusters,
   'distillation': of_classes,
+  'dqn': of_episode,
   'fixmatch': of_classes,
   'gan': of_samples,
   'language_model': of_text,

@@ -161,7 +161,8 @@ def unfinished(workdir: Path) -> Path:
 def restored(workdir: Path, step: int | None = None) -> Restored:
   """The newest checkpoint of a run, on this process's first device."""
   values = rundir.read_config(workdir)
-  values['data']['dir'] = str(home() / 'tfds')
+  if 'dir' in values['data']:  # environments have none
+    values['data']['dir'] = str(home() / 'tfds')
   experiment = make_experiment(complete_config(values), devices=jax.devices()[:1])
   parallel = parallelize('jit')
   program = build(experiment.objective, experiment.tx, experiment.dataset.train, parallel)

@@ -1,6 +1,6 @@
 """Flax Linen modules: pure init and apply, no I/O, no config objects."""
 
-from zoo.models import bert, gpt2, resnet, transformer, vit
+from zoo.models import bert, gpt2, qnetwork, resnet, transformer, vit
 from zoo.models.autoencoder import MLPAutoencoder
 from zoo.models.bert import BERT
 from zoo.models.cnn import CNN
@@ -9,6 +9,7 @@ from zoo.models.gpt2 import GPT2
 from zoo.models.inception import InceptionV3
 from zoo.models.lstm import GRU, LSTM
 from zoo.models.mlp import MLP
+from zoo.models.qnetwork import QNetwork
 from zoo.models.resnet import ResNet
 from zoo.models.rnn_classifier import RNNClassifier
 from zoo.models.transformer import Transformer
@@ -28,6 +29,7 @@ __all__ = [
   'VAE',
   'InceptionV3',
   'MLPAutoencoder',
+  'QNetwork',
   'RNNClassifier',
   'ResNet',
   'Transformer',
@@ -36,6 +38,7 @@ __all__ = [
   'WideResNet',
   'bert',
   'gpt2',
+  'qnetwork',
   'resnet',
   'transformer',
   'vit',

@@ -5,6 +5,7 @@ from zoo.objectives.classification import classification
 from zoo.objectives.clustering import clustering
 from zoo.objectives.contrastive import contrastive
 from zoo.objectives.distillation import distillation
+from zoo.objectives.dqn import dqn, values
 from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.gan import gan
 from zoo.objectives.language_model import language_model, masked_lm
@@ -26,6 +27,7 @@ __all__ = [
   'clustering',
   'contrastive',
   'distillation',
+  'dqn',
   'fixmatch',
   'gan',
   'language_model',
@@ -33,6 +35,7 @@ __all__ = [
   'restoration',
   'seq2seq',
   'vae',
+  'values',
   'with_augmentation',
   'with_ema',
   'with_lora',

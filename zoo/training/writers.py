@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from zoo.training import rundir
 
-_PNG = b'\x89PNG\r\n\x1a\n'
+_PNG, _GIF = b'\x89PNG\r\n\x1a\n', b'GIF89a'
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the colour type in a PNG's header
 _NAME = re.compile(r'[A-Za-z0-9_.-]+')
 
@@ -84,28 +84,35 @@ class MetricWriter:
     self._timing.append(_line(step, timings))
     self._events.scalars(step, {f'timing/{k}': v for k, v in timings.items()})
 
-  def write_image(self, name: str, step: int, png: bytes) -> pathlib.Path:
-    """Writes a picture to previews/{name}_{step:08d}.png and to TensorBoard.
+  def write_image(self, name: str, step: int, picture: bytes) -> pathlib.Path:
+    """Writes a picture to previews/{name}_{step:08d}.png, or .gif, and to TensorBoard.
 
     Args:
       name: letters, digits and `_.-`, such as 'confusion'.
       step: of the run.
-      png: the encoded picture.
+      picture: a PNG, or a GIF if it moves.
 
     Returns:
       The path of the file.
 
     Raises:
       OSError: the file could not be written.
-      ValueError: a name that is none, or bytes that are no PNG.
+      ValueError: a name that is none, or bytes that are neither.
     """
-    if not png.startswith(_PNG) or len(png) < 33:
+    if picture.startswith(_GIF) and len(picture) > 13:
+      suffix, colours = 'gif', 3
+      width, height = struct.unpack('<HH', picture[6:10])  # GIF89a, 18: logical screen
+    elif picture.startswith(_PNG) and len(picture) >= 33:
+      suffix = 'png'
+      # PNG (3rd edition), 11.2.1 IHDR
+      width, height, _, colour = struct.unpack('>IIBB', picture[16:26])
+      colours = _CHANNELS.get(colour, 3)
+    else:
       raise ValueError(f'preview {name!r} at step {step} is no PNG')
-    path = self._preview(name, step, 'png')
-    rundir.atomic_write(path, png)
-    width, height, _, colour = struct.unpack('>IIBB', png[16:26])  # PNG (3rd edition), 11.2.1 IHDR
-    picture = {'width': width, 'height': height, 'colorspace': _CHANNELS.get(colour, 3)}
-    self._events.image(step, f'previews/{name}', {**picture, 'encoded_image_string': png})
+    path = self._preview(name, step, suffix)
+    rundir.atomic_write(path, picture)
+    image = {'width': width, 'height': height, 'colorspace': colours}
+    self._events.image(step, f'previews/{name}', {**image, 'encoded_image_string': picture})
     return path
 
   def write_text(self, name: str, step: int, text: str) -> pathlib.Path:

@@ -1,0 +1,52 @@
+"""An episode as a GIF: as many frames as observations, and what they show."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.previews import episode
+
+
+def frames_of(data: bytes) -> list[np.ndarray]:
+  found = []
+  with Image.open(io.BytesIO(data)) as picture:
+    for i in range(picture.n_frames):
+      picture.seek(i)
+      found.append(np.asarray(picture.convert('RGB')))
+  return found
+
+
+def column_of(frame: np.ndarray, colour: tuple[int, int, int]) -> float:
+  near = np.abs(frame.astype(int) - np.array(colour)).sum(-1) < 60
+  return float(np.nonzero(near)[1].mean())
+
+
+def test_the_cart_is_where_it_was_and_the_pole_leans_as_it_did():
+  seen = np.array([[-1.2, 0, 0.2, 0], [1.2, 0, -0.2, 0]], np.float32)
+  left, right = frames_of(episode.gif('CartPole-v1', seen))
+  for frame, x, sign in ((left, 60, 1), (right, 180, -1)):
+    assert column_of(frame, episode.INK) == pytest.approx(x, abs=2)
+    assert sign * (column_of(frame, episode.MARK) - x) > 3
+
+
+def test_long_episodes_are_thinned_out():
+  seen = np.zeros((501, 4), np.float32) + np.arange(501, dtype=np.float32)[:, None] / 300
+  assert len(frames_of(episode.gif('CartPole-v1', seen, most=100))) == 84
+
+
+@pytest.mark.parametrize(('name', 'size'), [('Acrobot-v1', 6), ('MountainCar-v0', 2)])
+def test_what_moves_is_drawn_elsewhere(name, size):
+  seen = np.array([[-0.5] * size, [0.4] * size], np.float32)
+  first, second = frames_of(episode.gif(name, seen))
+  assert (first != second).any()
+
+
+def test_boards_are_shown_as_they_are_and_unknown_numbers_not_at_all():
+  boards = np.zeros((2, 10, 5, 1), np.uint8)
+  boards[0, 0, 1], boards[1, 9, 4] = 255, 255
+  first, second = frames_of(episode.gif('Catch', boards))
+  assert first.shape == (160, 80, 3)
+  assert first[8, 24].min() > 200 and second[8, 24].max() < 50 and second[150, 70].min() > 200
+  assert episode.gif('other', np.zeros((3, 7))) is None
