@@ -102,6 +102,7 @@ def embedded(path) -> bool:
 
 # Large, so that it takes long to trace what its smaller relatives show.
 LARGE = (
+  'celeb_a_gan',
   'cifar10_fixmatch',
   'imagenet_resnet50',
   'imagenet_vit_s16',

@@ -96,7 +96,7 @@ def test_compiled_and_eager_gradients_agree(name):
   chex.assert_trees_all_close(compiled, eager, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize('scan_layers', [False, True])
+@pytest.mark.parametrize('scan_layers', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_preview_of_a_language_model_continues_the_validation_text(scan_layers, monkeypatch):
   monkeypatch.setitem(SMALL['pydocs_gpt_char'], 'scan_layers', scan_layers)
   experiment = experiment_of('pydocs_gpt_char', 'auto', seed=3)

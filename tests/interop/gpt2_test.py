@@ -39,6 +39,7 @@ def test_there_and_back_is_the_identity():
   chex.assert_trees_all_equal(again, params)
 
 
+@pytest.mark.slow
 def test_the_scanned_layout_and_a_padded_vocabulary_hold_the_same_model():
   tensors, config = exported()
   wide, params = gpt2.from_hf(tensors, config, scan_layers=True, vocab_multiple=8, dropout=0.0)

@@ -20,7 +20,7 @@ def test_the_test_machine_has_eight_devices():
 
 @pytest.mark.parametrize(
   ('accumulate', 'steps_per_call'),
-  [(1, 5), (4, 1)] + [pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 1), (4, 5))],
+  [(4, 5)] + [pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 1), (1, 5), (4, 1))],
 )
 def test_every_strategy_gives_the_same_parameters_with_batch_norm_and_accumulation(
   accumulate, steps_per_call
