@@ -3,6 +3,8 @@
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et
 al. 2016 (double); the environment is that of Sutton 1996.
 Command: python scripts/train.py --config=configs/acrobot_dqn.py --workdir=runs/acrobot_dqn
+Hardware: 2 CPU cores (AMD EPYC), 19 s, compilation included.
+Expected: return -82.1 over 128 greedy episodes (one seed).
 """
 
 from ml_collections import ConfigDict

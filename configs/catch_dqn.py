@@ -3,6 +3,8 @@
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; Osband et al.
 2020, Behaviour Suite for Reinforcement Learning, for the environment.
 Command: python scripts/train.py --config=configs/catch_dqn.py --workdir=runs/catch_dqn
+Hardware: 2 CPU cores (AMD EPYC), 23 s, beside other work, compilation included.
+Expected: return 1, which is every ball caught, over 128 greedy episodes (3 seeds).
 """
 
 from ml_collections import ConfigDict

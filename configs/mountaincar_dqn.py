@@ -6,6 +6,8 @@ bring back faster what is known of it.
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et
 al. 2016 (double); the environment is that of Moore 1990.
 Command: python scripts/train.py --config=configs/mountaincar_dqn.py --workdir=runs/mountaincar_dqn
+Hardware: 2 CPU cores (AMD EPYC), 19 s, compilation included.
+Expected: return -147.2 over 128 greedy episodes (one seed); a task that is solved has -110.
 """
 
 from ml_collections import ConfigDict
