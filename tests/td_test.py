@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from zoo import td
 
@@ -74,9 +73,3 @@ def test_quantiles_pay_by_the_side_on_which_they_err():
   first = (0.75 * 1 + 0.25 * 3) / 2
   second = (0.25 * 3 + 0.75 * 1) / 2
   np.testing.assert_allclose(loss, first + second, rtol=1e-6)
-
-
-@pytest.mark.parametrize(('x', 'value', 'slope'), [(0.5, 0.125, 0.5), (-3.0, 2.5, -1.0)])
-def test_huber_is_a_square_with_a_clipped_gradient(x, value, slope):
-  found, gradient = jax.value_and_grad(td.huber)(x)
-  assert found == pytest.approx(value) and gradient == pytest.approx(slope)

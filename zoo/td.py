@@ -7,6 +7,7 @@ was cut off by a time limit goes on in what its last state is worth.
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from zoo.types import Array
 
@@ -156,20 +157,8 @@ def quantile_q_learning(
   target = r_t + discount_t * of_action(quantiles_t, jnp.argmax(q_t_selector))
   delta = jax.lax.stop_gradient(target)[None] - of_action(quantiles_tm1, a_tm1)[:, None]  # [N, M]
   asymmetry = jnp.abs(taus_tm1[:, None] - (delta < 0))
-  size = huber(delta, huber_delta) / huber_delta if huber_delta else jnp.abs(delta)
+  size = optax.huber_loss(delta, delta=huber_delta) / huber_delta if huber_delta else jnp.abs(delta)
   return jnp.sum(jnp.mean(jax.lax.stop_gradient(asymmetry) * size, axis=-1))
-
-
-def huber(x: Array, delta: float = 1.0) -> Array:
-  """x^2 / 2 up to |x| = delta, and the line delta (|x| - delta / 2) beyond; elementwise.
-
-  Its gradient is that of the square, clipped to [-delta, delta].
-
-  References:
-    Huber 1964, Robust Estimation of a Location Parameter. Mnih et al. 2015 clip the error so.
-  """
-  inside = jnp.minimum(jnp.abs(x), delta)
-  return inside * (jnp.abs(x) - inside / 2)
 
 
 def expectation(outputs: Array, head: str, v_min: float, v_max: float) -> Array:

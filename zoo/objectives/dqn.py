@@ -127,7 +127,9 @@ def dqn(
     before = apply(params, batch['s_tm1'], keys[0], drawn[0])
     after = apply(target, batch['s_t'], keys[1], drawn[1])
     step = (before, batch['a_tm1'], batch['r_t'], batch['discount_t'], after)
-    squared = lambda error: td.huber(error, huber_delta) if huber_delta else jnp.square(error) / 2
+    squared = lambda error: (
+      optax.huber_loss(error, delta=huber_delta) if huber_delta else optax.l2_loss(error)
+    )
     if munchausen:
       before_target = apply(target, batch['s_tm1'], keys[1])
       soft: Any = functools.partial(td.munchausen_q_learning, temperature=temperature)
