@@ -12,7 +12,7 @@ import pytest
 
 from tests import fake_data
 from tests.scripts import command
-from zoo.data import dataset, tfds
+from zoo.data import dataset, envs, tfds
 from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, init_state, make_train_step, run, rundir
 
@@ -33,6 +33,7 @@ TEXTS = {
   'imdb_reviews': (('text',), 2),
   'wmt14_translate/de-en': (('de', 'en'), 0),
 }
+ACTING = ('environment', 'rollouts')
 BATCH = 8
 # What makes large models small; their own sizes are traced, but not computed with.
 SMALL = {
@@ -64,8 +65,11 @@ def read(path, tmp_path, monkeypatch) -> Any:
     folder = fake_data.make_folder(tmp_path / 'pictures', ('cat', 'dog', 'newt'))
     config = get_config(str(folder))
   config: Any = complete_config(config.to_dict())
-  config.data.batch_size = BATCH
-  if config.data.loader == 'environment':
+  if 'batch_size' in config.data:
+    config.data.batch_size = BATCH
+  if config.data.loader in ACTING:
+    if config.data.name.startswith('gymnax:'):
+      monkeypatch.setattr(envs, 'of_gymnax', fake_data.make_minatar)
     return config
   config.data.eval_batch_size = BATCH
   if 'unlabeled_ratio' in config.data:
@@ -150,7 +154,8 @@ def test_two_steps(path, tmp_path, monkeypatch):
       config.objective.loss_chunk = 4
   experiment = make_experiment(config, devices=jax.devices()[:1])
   source = experiment.dataset.train
-  assert jax.tree.leaves(source.spec)[0].shape[0] == BATCH
+  if 'batch_size' in config.data:
+    assert jax.tree.leaves(source.spec)[0].shape[0] == BATCH
 
   program = build(experiment.objective, experiment.tx, source, experiment.parallel)
   state, source_state = program.init(jax.random.key(0))

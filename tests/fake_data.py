@@ -4,8 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+
+from zoo.data.environment import Environment, Transition, with_time_limit
+from zoo.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,3 +97,16 @@ def make_folder(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
       pixels = rng.integers(0, 256, (16, 12, 3), dtype=np.uint8)
       Image.fromarray(pixels).save(root / name / f'{i}.png')
   return root
+
+
+def make_minatar(name: str) -> Environment:
+  """An environment like one of MinAtar, which needs gymnax: boards of noise."""
+  shape = jax.ShapeDtypeStruct((10, 10, 4), jnp.float32)
+  none = jnp.zeros((), bool)
+  board = lambda key: jax.random.bernoulli(key, 0.3, shape.shape).astype(jnp.float32)
+
+  def step(state: Array, action: Array, key: Array) -> Transition:
+    return Transition(state, board(key), jax.random.normal(key), none, none)
+
+  reset = lambda key: (jnp.zeros(()), board(key))
+  return with_time_limit(Environment(name, 3, shape, 20, reset, step))

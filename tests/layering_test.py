@@ -27,6 +27,7 @@ SHARED = {
     'types',
     'names',
     'paths',
+    'presets',
     'losses',
     'metrics',
     'figures',

@@ -73,3 +73,11 @@ def test_quantiles_pay_by_the_side_on_which_they_err():
   first = (0.75 * 1 + 0.25 * 3) / 2
   second = (0.25 * 3 + 0.75 * 1) / 2
   np.testing.assert_allclose(loss, first + second, rtol=1e-6)
+
+
+def test_lambda_returns_by_hand():
+  r, v = jnp.array([1.0, 2, 3]), jnp.array([4.0, 6, 8])
+  discount, trace = jnp.array([0.5, 0.5, 0.5]), jnp.array([0.5, 0, 1])
+  # The last goes on in what its state is worth; the one before it in its state's worth alone.
+  want = [1 + 0.5 * (0.5 * 4 + 0.5 * 5), 2 + 0.5 * 6, 3 + 0.5 * 8]
+  np.testing.assert_allclose(td.lambda_returns(r, discount, v, trace), want)

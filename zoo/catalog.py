@@ -15,6 +15,7 @@ from zoo.data import augment, color, mixing, randaugment, views
 from zoo.data.anomaly import load_anomalies
 from zoo.data.dataset import load_dataset
 from zoo.data.interactive import load_environment
+from zoo.data.on_policy import load_rollouts
 from zoo.data.semi import load_semi_supervised
 from zoo.data.text import load_text
 from zoo.examples import Shapes, image, pair, transition, window
@@ -178,6 +179,7 @@ OBJECTIVES = {
   'gan': objectives.gan,
   'language_model': objectives.language_model,
   'masked_lm': objectives.masked_lm,
+  'pqn': objectives.pqn,
   'restoration': objectives.restoration,
   'seq2seq': objectives.seq2seq,
   'vae': objectives.vae,
@@ -190,12 +192,13 @@ LOADERS = {
   'anomaly': load_anomalies,
   'environment': load_environment,
   'examples': load_dataset,
+  'rollouts': load_rollouts,
   'semi_supervised': load_semi_supervised,
   'text': load_text,
 }
 
 # By objective: (module) -> what acts, in data that are made by acting.
-POLICIES = {'dqn': objectives.values}
+POLICIES = {'dqn': objectives.values, 'pqn': objectives.values}
 
 # What an objective learns from in a text.
 TEXT_KINDS = {

@@ -33,8 +33,15 @@ def _adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, nesterov: bool 
   return optax.scale_by_adam(b1, b2, eps, nesterov=nesterov)
 
 
-def _rmsprop(b2: float = 0.9, eps: float = 1e-8, momentum: float = 0.0, nesterov: bool = False):
-  return optax.chain(optax.scale_by_rms(decay=b2, eps=eps), _sgd(momentum, nesterov))
+def _rmsprop(
+  b2: float = 0.9,
+  eps: float = 1e-8,
+  momentum: float = 0.0,
+  nesterov: bool = False,
+  centered: bool = False,
+):
+  scale = optax.scale_by_stddev if centered else optax.scale_by_rms
+  return optax.chain(scale(decay=b2, eps=eps), _sgd(momentum, nesterov))
 
 
 def _muon(
@@ -95,6 +102,7 @@ def make_optimizer(
   b1: float | None = None,
   b2: float | None = None,
   eps: float | None = None,
+  centered: bool | None = None,
   clip_value: float = 0.0,
   clip_norm: float = 0.0,
   accumulate: int = 1,
@@ -133,6 +141,8 @@ def make_optimizer(
     b1: decay of the first moment: adam, adamw, lamb, lion, muon (0.9).
     b2: decay of the second moment: adam, adamw, lamb, muon (0.999), lion (0.99), rmsprop (0.9).
     eps: added to the denominator: adam, adamw, rmsprop, muon (1e-8), lamb (1e-6), adagrad (1e-7).
+    centered: rmsprop (False) divides by the standard deviation of gradients, not by their root
+      mean square.
     clip_value: clips every element of the gradient to +-clip_value; 0 is off.
     clip_norm: scales the gradient of all that is trained, over all groups, to at most this global
       norm, after `clip_value`; 0 is off.
@@ -142,8 +152,8 @@ def make_optimizer(
       has no moments, and does not count in the norm.
     groups: (pattern, options) pairs: what the pattern matches, and no earlier one does, is updated
       with these options (a dict) in place of the above: name, weight_decay, momentum, nesterov, b1,
-      b2, eps, learning_rate_multiplier (1), every (1). With a name, the others are that optimiser's
-      defaults, but for the weight decay. With every=n the group moves at each n-th update alone; at
+      b2, eps, centered, learning_rate_multiplier (1), every (1). With a name, the others are that
+      optimiser's defaults, but for the weight decay. With every=n the group moves at each n-th update alone; at
       the others it stays as it is, moments and weights, and their gradients are lost. So does a
       generator wait for n steps of its critic.
     sparsity: the share of weights that is zero at the end, see `sparsity.prune_by_magnitude`, as
@@ -180,6 +190,7 @@ def make_optimizer(
   )
 
   hyper = {'momentum': momentum, 'nesterov': nesterov, 'b1': b1, 'b2': b2, 'eps': eps}
+  hyper |= {'centered': centered}
   hyper = {key: value for key, value in hyper.items() if value is not None}
   rules: dict[Any, Any] = {'default': _rule(name, weight_decay, **hyper)}
   patterns = [pattern for pattern, _ in groups]
@@ -244,7 +255,7 @@ def _rule(
   for key in hyper:
     if key not in known:
       raise ValueError(f'optimizer {name!r} takes no {key!r}; it takes {", ".join(known)}')
-    if key != 'nesterov':
+    if key not in ('nesterov', 'centered'):
       _check_range(key, hyper[key], math.inf if key == 'eps' else 1)
   _check_range('weight_decay', weight_decay)
   _check_range('learning_rate_multiplier', learning_rate_multiplier)

@@ -128,7 +128,7 @@ def build_population(
   start = jax.jit(init, out_shardings=jax.tree.map(lambda p: p.sharding, placed))
   of_sharding = lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p.sharding)
   abstract = jax.tree.map(of_sharding, abstract, placed)
-  return Program(parallel, start, compiled, *placed, data, abstract)
+  return Program(parallel, start, compiled, placed[0], placed[1], data, abstract)
 
 
 def apart(

@@ -215,6 +215,7 @@ PREVIEWS = {
   'fixmatch': of_classes,
   'gan': of_samples,
   'language_model': of_text,
+  'pqn': of_episode,
   'restoration': of_restoration,
   'seq2seq': of_pairs,
   'vae': of_codes,

@@ -46,6 +46,30 @@ def double_q_learning(
   return jax.lax.stop_gradient(target) - of_action(q_tm1, a_tm1)
 
 
+def lambda_returns(r_t: Array, discount_t: Array, v_t: Array, trace_t: Array) -> Array:
+  """Targets of a sequence of steps: G = r + discount * ((1 - trace) * v + trace * next G).
+
+  Args:
+    r_t: float [T], rewards.
+    discount_t: float [T].
+    v_t: float [T], what the states after the steps are worth.
+    trace_t: float [T], lambda of each step; 0 where the sequence breaks off.
+
+  Returns:
+    float [T].
+
+  References:
+    Sutton and Barto 2018, Reinforcement Learning: An Introduction, equation 12.18.
+  """
+
+  def one(after: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+    r, discount, v, trace = step
+    found = r + discount * ((1 - trace) * v + trace * after)
+    return found, found
+
+  return jax.lax.scan(one, v_t[-1], (r_t, discount_t, v_t, trace_t), reverse=True)[1]
+
+
 def munchausen_q_learning(
   q_tm1: Array,
   a_tm1: Array,

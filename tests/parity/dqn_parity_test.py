@@ -41,6 +41,16 @@ def test_q_learning():
   )
 
 
+def test_lambda_returns():
+  r, v = normal(B), normal(B)
+  discount, trace = (jax.nn.sigmoid(normal(B)) for _ in range(2))
+  same(
+    lambda v: td.lambda_returns(r, discount, v, trace),
+    lambda v: rlax.lambda_returns(r, discount, v, trace),
+    v,
+  )
+
+
 def test_double_q_learning():
   q, q_t, selector = normal(B, A), normal(B, A), normal(B, A)
   same(

@@ -7,10 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from zoo.models.conv import Conv
-from zoo.models.layers import activation, compute_dtype, hidden_init, output_init
+from zoo.models.layers import (
+  activation,
+  compute_dtype,
+  hidden_init,
+  normalization,
+  output_init,
+)
 from zoo.names import unknown
 from zoo.types import Array
 
+NORMS = ('none', 'layer')
 HEADS = ('scalar', 'c51', 'qr', 'iqn')
 COSINES = 64
 
@@ -34,6 +41,7 @@ class QNetwork(nn.Module):
     dueling: value and advantages have streams of their own; the mean advantage is taken away.
     noisy: the head's dense layers have noise with a scale that is learnt.
     noise_scale: where that scale begins, times the root of what a unit sums over.
+    norm: 'none', or 'layer': layer normalisation before every activation, over channels.
     dtype: of the computation; parameters are float32.
 
   References:
@@ -56,6 +64,7 @@ class QNetwork(nn.Module):
   dueling: bool = False
   noisy: bool = False
   noise_scale: float = 0.5
+  norm: str = 'none'
   dtype: str = 'float32'
 
   @nn.compact
@@ -77,14 +86,16 @@ class QNetwork(nn.Module):
     Raises:
       ValueError: an unknown name in a field, or observations that do not fit the torso.
     """
-    del train
     if self.torso not in TORSOS:
       raise unknown('torso', self.torso, TORSOS)
     if self.head not in HEADS:
       raise unknown('head', self.head, HEADS)
     if not self.widths or self.v_min >= self.v_max:
       raise ValueError('a Q-network needs a width, and v_min below v_max')
-    act, dtype = activation(self.activation), compute_dtype(self.dtype)
+    if self.norm not in NORMS:
+      raise unknown('norm', self.norm, NORMS)
+    plain, dtype = activation(self.activation), compute_dtype(self.dtype)
+    act = lambda x: plain(normalization(self.norm, x.shape[-1], train=train)(x))
     x = x.astype(dtype) / (255 if x.dtype == jnp.uint8 else 1)
     x = TORSOS[self.torso](x, act, dtype)
     x = x.reshape(x.shape[0], -1)

@@ -10,6 +10,7 @@ from zoo.objectives.fixmatch import fixmatch
 from zoo.objectives.gan import gan
 from zoo.objectives.language_model import language_model, masked_lm
 from zoo.objectives.lora import with_lora
+from zoo.objectives.pqn import pqn
 from zoo.objectives.restoration import restoration
 from zoo.objectives.seq2seq import seq2seq
 from zoo.objectives.vae import vae
@@ -32,6 +33,7 @@ __all__ = [
   'gan',
   'language_model',
   'masked_lm',
+  'pqn',
   'restoration',
   'seq2seq',
   'vae',

@@ -169,15 +169,17 @@ def dqn(
     del extras
     return values(module)(params, batch['s_tm1'])
 
-  def evaluate(params: PyTree, extras: PyTree, batch: Batch, key: Array) -> EpisodeMetrics:
-    del params, extras, key
-    real, returns = batch['weight'] > 0, batch['return']
-    total = lambda x: jnp.sum(jnp.where(real, x, 0))
-    return EpisodeMetrics(
-      total(returns), total(jnp.square(returns)), total(batch['length']), jnp.sum(real)
-    )
+  return Objective(init, loss, evaluate_episodes, refresh, predict)
 
-  return Objective(init, loss, evaluate, refresh, predict)
+
+def evaluate_episodes(params: PyTree, extras: PyTree, batch: Batch, key: Array) -> EpisodeMetrics:
+  """Sums over a batch of whole episodes: 'return', 'length' and 'weight', each [B]."""
+  del params, extras, key
+  real, returns = batch['weight'] > 0, batch['return']
+  total = lambda x: jnp.sum(jnp.where(real, x, 0))
+  return EpisodeMetrics(
+    total(returns), total(jnp.square(returns)), total(batch['length']), jnp.sum(real)
+  )
 
 
 def values(module: nn.Module) -> Policy:

@@ -1,0 +1,46 @@
+"""DQN breaks bricks: MinAtar Breakout as gymnax has it, one update a frame as published.
+
+Rules are those of gymnax: no sticky actions, no ramping difficulty, 1,000 frames at most.
+
+Source: Young and Tian 2019, MinAtar: An Atari-Inspired Testbed, whose DQN this is.
+Command: python scripts/train.py --config=configs/minatar_breakout_dqn.py --workdir=runs/breakout
+Hardware: not run
+Expected: not run
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'model': {'name': 'dqn_minatar', 'widths': (128,)},
+      'objective': {'name': 'dqn', 'double': False, 'target_every': 1_000},
+      'data': {
+        'loader': 'environment',
+        'name': 'gymnax:Breakout-MinAtar',
+        'num_envs': 1,
+        'learn_every': 1,
+        'batch_size': 32,
+        'replay_size': 100_000,
+        'warmup': 5_000,
+        'epsilon_end': 0.1,
+        'epsilon_steps': 100_000,
+      },
+      'optimizer': {
+        'name': 'rmsprop',
+        'learning_rate': 2.5e-4,
+        'b2': 0.95,
+        'eps': 0.01,
+        'centered': True,
+      },
+      'train': {
+        'steps': 1_000_000,
+        'steps_per_call': 1_000,
+        'log_every': 10_000,
+        'eval_every': 50_000,
+        'checkpoint_every': 50_000,
+        'best': 'episode_return',
+      },
+    }
+  )

@@ -1,0 +1,100 @@
+"""The loader of rollouts: what the section `data` of a config says of acting without a replay."""
+
+import math
+
+import numpy as np
+
+from zoo.data.dataset import Dataset
+from zoo.data.environment import with_stack
+from zoo.data.envs import make_environment
+from zoo.data.interaction import Epsilon, episodes
+from zoo.data.interactive import nobody
+from zoo.data.rollouts import Policy, rollouts
+
+
+def load_rollouts(
+  name: str = 'CartPole-v1',
+  *,
+  num_envs: int = 32,
+  steps: int = 64,
+  minibatches: int = 16,
+  epochs: int = 4,
+  trace: float = 0.95,
+  discount: float = 0.99,
+  stack: int = 1,
+  epsilon_start: float = 1.0,
+  epsilon_end: float = 0.05,
+  epsilon_steps: int = 100_000,
+  parts: int = 0,
+  validation: int = 16,
+  test: int = 128,
+) -> Dataset:
+  """Makes environments to act in and to learn from at once, and episodes to be judged by.
+
+  A step of training takes num_envs * steps / minibatches transitions; there are minibatches *
+  epochs of them for every num_envs * steps of the environments.
+
+  Args:
+    name: see `envs.make_environment`; one on the device.
+    num_envs: how many are acted in at once.
+    steps: of each of them between two phases of learning.
+    minibatches: into how many batches these are divided.
+    epochs: how often each is learnt.
+    trace: lambda of the returns.
+    discount: per step.
+    stack: frames that are seen at once.
+    epsilon_start: share of random actions in the beginning.
+    epsilon_end: and after `epsilon_steps`.
+    epsilon_steps: steps of environments, over all of them.
+    parts: into how many parts that share nothing environments are divided: a multiple of the number
+      of devices; 0 for as many as can be.
+    validation: episodes to choose by, in which the best action is always taken; 0 for none.
+    test: likewise, for the final figures.
+
+  Raises:
+    ValueError: an unknown environment, or numbers out of their range, or that do not divide.
+  """
+  options = {'num_envs': num_envs, 'steps': steps, 'minibatches': minibatches, 'epochs': epochs}
+  options |= {'stack': stack, 'epsilon_steps': epsilon_steps}
+  for option, value in options.items():
+    if value < 1:
+      raise ValueError(f'config.data.{option} must be at least 1, not {value}')
+  shares = {'trace': trace, 'discount': discount}
+  shares |= {'epsilon_start': epsilon_start, 'epsilon_end': epsilon_end}
+  for option, value in shares.items():
+    if not 0 <= value <= 1:
+      raise ValueError(f'config.data.{option} must be in [0, 1], not {value}')
+  environment = make_environment(name)
+  if stack > 1:
+    if len(environment.observation.shape) < 2:
+      raise ValueError(f'config.data.stack: observations of {name} have no axis of channels')
+    environment = with_stack(environment, stack)
+  # A part gives an equal share of each batch.
+  parts = parts or math.gcd(num_envs, num_envs * steps // minibatches)
+
+  def bind(policy: Policy) -> Dataset:
+    train = rollouts(
+      environment,
+      policy,
+      num_envs=num_envs,
+      steps=steps,
+      minibatches=minibatches,
+      epochs=epochs,
+      discount=discount,
+      trace=trace,
+      epsilon=Epsilon(epsilon_start, epsilon_end, epsilon_steps),
+      parts=parts,
+    )
+    splits = {'validation': validation, 'test': test}
+    evaluation = {
+      split: episodes(environment, policy, count, draw)
+      for draw, (split, count) in enumerate(splits.items(), 1)
+      if count
+    }
+    given = {'num_actions': environment.num_actions}
+    seen = environment.observation
+    shape = 'x'.join(map(str, seen.shape))
+    note = f'{name}: observations {np.dtype(seen.dtype)} {shape}, {environment.num_actions} actions'
+    return Dataset(train, evaluation, given, notes=(note,), environment=environment, bind=bind)
+
+  return bind(nobody)
