@@ -153,9 +153,9 @@ def make_optimizer(
     groups: (pattern, options) pairs: what the pattern matches, and no earlier one does, is updated
       with these options (a dict) in place of the above: name, weight_decay, momentum, nesterov, b1,
       b2, eps, centered, learning_rate_multiplier (1), every (1). With a name, the others are that
-      optimiser's defaults, but for the weight decay. With every=n the group moves at each n-th update alone; at
-      the others it stays as it is, moments and weights, and their gradients are lost. So does a
-      generator wait for n steps of its critic.
+      optimiser's defaults, but for the weight decay. With every=n the group moves at each n-th
+      update alone; at the others it stays as it is, moments and weights, and their gradients are
+      lost. So does a generator wait for n steps of its critic.
     sparsity: the share of weights that is zero at the end, see `sparsity.prune_by_magnitude`, as
       for the four that follow; 0 is off. An average of parameters (`objective.ema_decay`) is not
       sparse.

@@ -49,4 +49,12 @@ def test_boards_are_shown_as_they_are_and_unknown_numbers_not_at_all():
   first, second = frames_of(episode.gif('Catch', boards))
   assert first.shape == (160, 80, 3)
   assert first[8, 24].min() > 200 and second[8, 24].max() < 50 and second[150, 70].min() > 200
+  screens = np.zeros((1, 84, 84, 4), np.uint8)
+  screens[0, 40:44, 40:44, 0], screens[0, 60:64, 60:64, 3] = 255, 255
+  (screen,) = frames_of(episode.gif('atari:Pong', screens))
+  assert screen[42, 42].max() < 50 and screen[62, 62].min() > 200  # the last of the stack
+  board = np.zeros((1, 10, 10, 4), np.float32)
+  board[0, 2, 2, 0], board[0, 5, 5, 1] = 1, 1
+  (seen,) = frames_of(episode.gif('gymnax:Breakout-MinAtar', board))
+  assert abs(seen[40, 40].astype(int) - seen[88, 88]).max() > 50 and not seen[0, 0].any()
   assert episode.gif('other', np.zeros((3, 7))) is None

@@ -8,6 +8,16 @@ import numpy as np
 
 WIDTH, HEIGHT = 240, 160
 INK, GROUND, MARK, BACK = (40, 40, 40), (150, 150, 150), (0, 114, 178), (255, 255, 255)
+# Of the channels of a board: Okabe and Ito's, see `training/curves.py`.
+COLOURS = (
+  (0, 114, 178),
+  (230, 159, 0),
+  (90, 90, 90),
+  (0, 158, 115),
+  (204, 121, 167),
+  (240, 228, 66),
+)
+BOARD = 20  # cells of a side; what is larger is a screen
 PAUSE = 40  # ms between two frames
 
 
@@ -84,11 +94,14 @@ def mountain_car(seen: np.ndarray) -> Any:
 
 
 def board(seen: np.ndarray) -> Any:
-  """A board or a screen: the last frame of a stack, the strongest of its channels."""
+  """A board, each of its channels in a colour of its own, or the last screen of a stack."""
   from PIL import Image
 
   pixels = seen.astype(np.float32) / (255 if seen.dtype == np.uint8 else 1)
-  pixels = np.round(np.clip(pixels.max(-1), 0, 1) * 255).astype(np.uint8)
+  if min(pixels.shape[:2]) > BOARD:
+    pixels = pixels[..., -1:]
+  colours = np.resize(COLOURS, (pixels.shape[-1], 3)) if pixels.shape[-1] > 1 else [(255, 255, 255)]
+  pixels = np.round((np.clip(pixels, 0, 1)[..., None] * colours).max(-2)).astype(np.uint8)
   times = max(1, HEIGHT // pixels.shape[0])
   return Image.fromarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
 
