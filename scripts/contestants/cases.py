@@ -1,5 +1,6 @@
 """What scripts/peers.py compares, by name."""
 
+from contestants.acting import dqn_case
 from contestants.images import dcgan_case, resnet_case
 from contestants.language import CHARS, SMALL, decode_case, gpt_case, lstm_case
 
@@ -14,4 +15,6 @@ CASES = {
   'resnet_f32': resnet_case('float32'),
   'resnet_bf16': resnet_case('bfloat16'),
   'dcgan': dcgan_case(),
+  'dqn': dqn_case(1),
+  'dqn_8': dqn_case(8),
 }

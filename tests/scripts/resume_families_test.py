@@ -72,7 +72,7 @@ CASES = {
   'transfer': (
     'digits_transfer',
     ':EARLIER',
-    CNN
+    {'model': {'name': 'cnn', 'widths': (4,), 'norm': 'group'}}
     | {'data': {'train': 'train', 'validation': 'test[:50%]', 'test': 'test[50%:]'}}
     | {'optimizer': {'groups': (('Conv_0/.*', {'learning_rate_multiplier': 0.1}),)}},
   ),

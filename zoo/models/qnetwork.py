@@ -29,6 +29,7 @@ class QNetwork(nn.Module):
     num_actions: A.
     torso: 'mlp' (flattens), 'minatar' (one convolution; boards of 10 x 10), 'nature' (three;
       screens of 84 x 84) or 'impala' (three stages of residual blocks).
+    scale: what observations are divided by, for each of their last axis; () for 1.
     widths: units of dense layers behind the torso. The last belongs to the head: of a dueling
       network each stream has its own.
     activation: of `jax.nn`.
@@ -54,6 +55,7 @@ class QNetwork(nn.Module):
 
   num_actions: int = 2
   torso: str = 'mlp'
+  scale: tuple[float, ...] = ()
   widths: tuple[int, ...] = (120, 84)
   activation: str = 'relu'
   head: str = 'scalar'
@@ -97,6 +99,10 @@ class QNetwork(nn.Module):
     plain, dtype = activation(self.activation), compute_dtype(self.dtype)
     act = lambda x: plain(normalization(self.norm, x.shape[-1], train=train)(x))
     x = x.astype(dtype) / (255 if x.dtype == jnp.uint8 else 1)
+    if self.scale:
+      if len(self.scale) not in (1, x.shape[-1]) or min(self.scale) <= 0:
+        raise ValueError(f'scale must be {x.shape[-1]} numbers above 0, not {self.scale}')
+      x = x / jnp.array(self.scale, dtype)
     x = TORSOS[self.torso](x, act, dtype)
     x = x.reshape(x.shape[0], -1)
     for width in self.widths[:-1]:
