@@ -14,7 +14,8 @@ from tests.training.toy import assert_same
 from zoo.data import replay
 from zoo.data.environment import Environment, Transition, with_stack
 from zoo.data.envs import make_environment
-from zoo.data.interaction import Epsilon, Prioritized, episodes, interact
+from zoo.data.experience import Epsilon, Prioritized
+from zoo.data.interaction import episodes, interact
 from zoo.models.qnetwork import QNetwork
 from zoo.objectives import dqn, values
 from zoo.training import build, parallelize, run, train
