@@ -115,7 +115,7 @@ def of_atari(game: str, options: Atari) -> HostEnvironment:
 
     return Vector(reset, step, envs.close)
 
-  num_actions = int(open_games(1).single_action_space.n)
+  num_actions = len(open_games(1).ale.get_action_set())
   frame = jax.ShapeDtypeStruct((SIZE, SIZE, 1), np.uint8)
   limit = -(-options.max_frames // options.frame_skip)
   return HostEnvironment(f'{ATARI}{rom}', num_actions, frame, limit, make)

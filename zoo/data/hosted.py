@@ -13,6 +13,10 @@ GYMNASIUM = 'gymnasium:'
 UNLIMITED = 27_000  # steps of an episode that are judged where its environment sets no limit
 
 
+class CrashError(RuntimeError):
+  """Environments failed, and starting them again did not help; the message is one line."""
+
+
 class Step(NamedTuple):
   """What a step of all environments leads to.
 
@@ -78,10 +82,20 @@ class HostEnvironment(NamedTuple):
 
 @contextlib.contextmanager
 def opened(environment: HostEnvironment, count: int) -> Iterator[Vector]:
-  """Environments to judge by, closed in the end."""
-  vector = environment.make(count, False)
+  """Environments to judge by, closed in the end. Whatever goes wrong in them is a CrashError."""
+
+  def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*args: Any) -> Any:
+      try:
+        return call(*args)
+      except Exception as error:
+        raise CrashError(f'{environment.name} failed: {first_line(error)}') from error
+
+    return checked
+
+  vector = guarded(environment.make)(count, False)
   try:
-    yield vector
+    yield Vector(*map(guarded, vector))
   finally:
     vector.close()
 
@@ -93,15 +107,11 @@ def episodes_of(
   environment: HostEnvironment, vector: Vector, choose: Choose, seed: int
 ) -> Iterator[tuple[np.ndarray, Step]]:
   """Plays one episode in each of the environments: yields (bool [N], whose still last; Step)."""
-  frame, seen, going = vector.reset(seed), None, None
+  frame = vector.reset(seed)
+  going, channels = np.ones(len(frame), bool), environment.frame.shape[-1]
+  seen = np.zeros((len(frame), *environment.observation.shape), frame.dtype)
   for time in range(environment.max_steps):
-    if going is None:
-      going = np.ones(len(frame), bool)
-      seen = np.zeros((len(frame), *environment.observation.shape), frame.dtype)
-    if environment.stack == 1:
-      seen = frame
-    else:
-      seen = np.concatenate([seen[..., environment.frame.shape[-1] :], frame], axis=-1)
+    seen = np.concatenate([seen[..., channels:], frame], axis=-1)
     after = vector.step(np.asarray(choose(seen, time)))
     yield going, after
     going = going & ~after.over

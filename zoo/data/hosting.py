@@ -21,15 +21,19 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from zoo.data import replay
 from zoo.data.experience import Policy, experience
-from zoo.data.hosted import HostEnvironment, Step, Vector, episodes_of, first_line, opened
+from zoo.data.hosted import (
+  CrashError,
+  HostEnvironment,
+  Step,
+  Vector,
+  episodes_of,
+  first_line,
+  opened,
+)
 from zoo.data.interaction import of_episodes
 from zoo.types import Array, Batch, PyTree, Source
 
 FOR_RESETS = 2**32 - 1  # no count of frames comes to it
-
-
-class CrashError(RuntimeError):
-  """Environments failed, and failed again; the message is one line."""
 
 
 def interact_on_host(
@@ -205,13 +209,10 @@ def episodes_on_host(
     act = lambda seen, time: choose(params, seen, key, time)
     seed = seed_of(key, FOR_RESETS)
     returns, lengths = np.zeros(count, np.float32), np.zeros(count, np.int32)
-    try:
-      with opened(environment, count) as vector:
-        for going, after in episodes_of(environment, vector, act, seed):
-          returns += np.where(going, after.reward, 0)
-          lengths += going
-    except Exception as error:
-      raise CrashError(f'{environment.name} failed in evaluation: {first_line(error)}') from error
+    with opened(environment, count) as vector:
+      for going, after in episodes_of(environment, vector, act, seed):
+        returns += np.where(going, after.reward, 0)
+        lengths += going
     return state, {'return': returns, 'length': lengths, 'weight': np.ones(count, np.float32)}
 
   init = jax.jit(lambda key: {'key': jax.random.fold_in(key, draw)})
