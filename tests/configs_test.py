@@ -66,6 +66,8 @@ def read(path, tmp_path, monkeypatch) -> Any:
   config: Any = complete_config(config.to_dict())
   config.data.batch_size = BATCH
   if config.data.loader == 'environment':
+    config.data.replay_size = min(config.data.replay_size, 2_000)
+    config.data.warmup = min(config.data.warmup, 200)
     return config
   config.data.eval_batch_size = BATCH
   if 'unlabeled_ratio' in config.data:

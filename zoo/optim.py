@@ -33,8 +33,15 @@ def _adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, nesterov: bool 
   return optax.scale_by_adam(b1, b2, eps, nesterov=nesterov)
 
 
-def _rmsprop(b2: float = 0.9, eps: float = 1e-8, momentum: float = 0.0, nesterov: bool = False):
-  return optax.chain(optax.scale_by_rms(decay=b2, eps=eps), _sgd(momentum, nesterov))
+def _rmsprop(
+  b2: float = 0.9,
+  eps: float = 1e-8,
+  momentum: float = 0.0,
+  nesterov: bool = False,
+  centered: bool = False,
+):
+  scale = optax.scale_by_stddev if centered else optax.scale_by_rms
+  return optax.chain(scale(decay=b2, eps=eps), _sgd(momentum, nesterov))
 
 
 def _muon(
@@ -95,6 +102,7 @@ def make_optimizer(
   b1: float | None = None,
   b2: float | None = None,
   eps: float | None = None,
+  centered: bool | None = None,
   clip_value: float = 0.0,
   clip_norm: float = 0.0,
   accumulate: int = 1,
@@ -133,6 +141,7 @@ def make_optimizer(
     b1: decay of the first moment: adam, adamw, lamb, lion, muon (0.9).
     b2: decay of the second moment: adam, adamw, lamb, muon (0.999), lion (0.99), rmsprop (0.9).
     eps: added to the denominator: adam, adamw, rmsprop, muon (1e-8), lamb (1e-6), adagrad (1e-7).
+    centered: divide by the deviation of gradients from their mean, not from 0: rmsprop (False).
     clip_value: clips every element of the gradient to +-clip_value; 0 is off.
     clip_norm: scales the gradient of all that is trained, over all groups, to at most this global
       norm, after `clip_value`; 0 is off.
@@ -180,6 +189,7 @@ def make_optimizer(
   )
 
   hyper = {'momentum': momentum, 'nesterov': nesterov, 'b1': b1, 'b2': b2, 'eps': eps}
+  hyper['centered'] = centered
   hyper = {key: value for key, value in hyper.items() if value is not None}
   rules: dict[Any, Any] = {'default': _rule(name, weight_decay, **hyper)}
   patterns = [pattern for pattern, _ in groups]
@@ -244,7 +254,7 @@ def _rule(
   for key in hyper:
     if key not in known:
       raise ValueError(f'optimizer {name!r} takes no {key!r}; it takes {", ".join(known)}')
-    if key != 'nesterov':
+    if key not in ('nesterov', 'centered'):
       _check_range(key, hyper[key], math.inf if key == 'eps' else 1)
   _check_range('weight_decay', weight_decay)
   _check_range('learning_rate_multiplier', learning_rate_multiplier)

@@ -15,14 +15,15 @@ def gif(name: str, observations: np.ndarray, most: int = 250) -> bytes | None:
   """Draws an episode.
 
   Args:
-    name: of the environment.
-    observations: [T, ...], from its start to its end.
+    name: of the environment, whoever it is from ('gymnax:CartPole-v1').
+    observations: [T, ...], from its start to its end: what was seen, or pictures of it.
     most: frames; of a longer episode only every second, third ... is drawn.
 
   Returns:
     A GIF file, or None if nothing is known of how the observations look.
   """
-  draw = DRAWN.get(name) or (board if observations.ndim == 4 else None)
+  draw = DRAWN.get(name.rpartition(':')[2]) if observations.ndim == 2 else None
+  draw = draw or (board if observations.ndim == 4 else None)
   if draw is None:
     return None
   every = -(-len(observations) // most)
@@ -84,9 +85,13 @@ def mountain_car(seen: np.ndarray) -> Any:
 
 
 def board(seen: np.ndarray) -> Any:
-  """A board or a screen: the last frame of a stack, the strongest of its channels."""
+  """A board or a screen: a picture in colour, or the strongest of the channels of a frame."""
   from PIL import Image
 
+  if seen.dtype == np.uint8 and seen.shape[-1] == 3 and len(seen) > HEIGHT:
+    picture = Image.fromarray(seen)
+    picture.thumbnail((2 * WIDTH, 2 * HEIGHT))
+    return picture
   pixels = seen.astype(np.float32) / (255 if seen.dtype == np.uint8 else 1)
   pixels = np.round(np.clip(pixels.max(-1), 0, 1) * 255).astype(np.uint8)
   times = max(1, HEIGHT // pixels.shape[0])
@@ -97,7 +102,4 @@ DRAWN: dict[str, Callable[[np.ndarray], Any]] = {
   'Acrobot-v1': acrobot,
   'CartPole-v1': cartpole,
   'MountainCar-v0': mountain_car,
-  'gymnax:Acrobot-v1': acrobot,
-  'gymnax:CartPole-v1': cartpole,
-  'gymnax:MountainCar-v0': mountain_car,
 }
