@@ -1,10 +1,10 @@
-"""DQN plays a game of Atari from its screen: the network and settings of Nature, 200 million frames.
+"""DQN plays a game of Atari from its screen: network and settings of Nature, 200 million frames.
 
-After a colon comes the game, and after a comma the protocol: 'nature-noop30' starts episodes with up
-to 30 frames of nothing; 'machado-sticky' repeats the action before at every fourth frame, and has
-all 18 actions. Losing a life ends nothing, as in DQN Zoo. The games come with ale-py, which is
-GPL-2.0 (`pip install 'zoo-jax[atari]'`). The replay takes 7.1 GB; `--config.data.replay=host` keeps it
-off the device.
+After a colon comes the game, after a comma the protocol: `atari_dqn.py:breakout,machado-sticky`.
+'nature-noop30' (the default) starts episodes with up to 30 frames of nothing; 'machado-sticky' goes
+on with the action before, by a chance of a quarter at every frame, and has all 18 actions. Losing a
+life ends nothing, as in DQN Zoo. The games come with ale-py, which is GPL-2.0 (`pip install
+'zoo-jax[atari]'`). The replay takes 7.1 GB; `--config.data.replay=host` keeps it off the device.
 
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; Machado et al.
 2018, Revisiting the Arcade Learning Environment; Quan and Ostrovski 2020, DQN Zoo, for how steps

@@ -178,6 +178,18 @@ def test_the_docstring_says_what_it_is_and_how_to_run_it(path):
   assert ' --workdir=' in lines['Command']
 
 
+@pytest.mark.parametrize('name', ['atari_dqn', 'atari_rainbow'])
+def test_a_game_is_played_by_a_protocol(name):
+  get_config = runpy.run_path(str(command.ROOT / 'configs' / f'{name}.py'))['get_config']
+  data = complete_config(get_config('breakout,machado-sticky').to_dict()).data
+  assert data.name == 'atari:breakout' and not data.episodic_life
+  assert (data.sticky, data.noop_max, data.full_action_space) == (0.25, 0, True)
+  data = get_config('breakout').data
+  assert (data.sticky, data.noop_max, data.full_action_space) == (0, 30, False)
+  with pytest.raises(ValueError, match="unknown protocol 'nature'; there are: nature-noop30, mach"):
+    get_config('pong,nature')
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_interval_fits_the_run(path):
   config: Any = complete_config(runpy.run_path(str(path))['get_config']().to_dict())

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tests.training.toy import assert_same
-from zoo.data import replay
+from zoo.data import interactive, replay
 from zoo.data.environment import Environment, Transition, advance, with_time_limit
 from zoo.data.envs import make_environment
 from zoo.data.experience import Epsilon, Prioritized, words
@@ -250,3 +250,23 @@ def test_episodes_are_judged_by_themselves_and_the_same_each_time():
   other = episodes_on_host(hosted(inner), left, 6, draw=1, epsilon=0.9)
   _, random = other.next(other.init(KEY), {'w': jnp.zeros(1)}, ())
   assert (random['length'] != batch['length']).any()
+
+
+def test_a_replay_that_does_not_fit_may_fit_the_host(monkeypatch):
+  pytest.importorskip('gymnasium')
+  monkeypatch.setattr(interactive, 'device_memory', lambda devices: 1000 * len(devices))
+  load = lambda name, **options: interactive.load_environment(name, replay_size=1000, **options)
+  with pytest.raises(
+    ValueError, match=r'takes 36,000 bytes; .* 1,000 on the device; try --config\.'
+  ):
+    load('gymnasium:CartPole-v1')
+  with pytest.raises(ValueError, match=r'there are 1,000 on the host$'):
+    load('gymnasium:CartPole-v1', replay='host')
+  with pytest.raises(ValueError, match=r'there are 8,000 on the device$'):
+    load('CartPole-v1')
+  with pytest.raises(
+    ValueError, match="replay='host' is for environments on the host, and Catch is"
+  ):
+    load('Catch', replay='host')
+  with pytest.raises(ValueError, match=r"config\.data\.replay 'hosts'; did you mean 'host'\?"):
+    load('Catch', replay='hosts')

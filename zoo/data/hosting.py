@@ -74,7 +74,7 @@ def interact_on_host(
     return parts.choose(state, params)[0]
 
   def empty(key: Array) -> PyTree:
-    # Half of the key starts episodes on the device; there is no such use here, but the same rest.
+    # The half of the key that is left is that of the same source on the device.
     frames = jnp.zeros((num_envs, *frame.shape), frame.dtype)
     return parts.begin(jax.random.split(key)[1], frames)
 
