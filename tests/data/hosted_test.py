@@ -121,3 +121,4 @@ def test_a_worker_that_was_killed_is_an_error_and_closing_waits_for_nobody():
   with pytest.raises((EOFError, OSError)):
     vector.step(action)
   vector.close()
+  assert not multiprocessing.active_children()

@@ -51,9 +51,8 @@ class Experience(NamedTuple):
     choose: (state, params) -> (actions int32 [num_envs], typed keys [num_envs], of which random
       environments step). At random if there are no parameters.
     record: (state, action, frame, reward, terminated, over) -> state. What a step led to, each
-      [num_envs, ...]: nothing more can be earned if it `terminated`; if it is `over` the next step
-      starts a new episode, and does nothing else. Both together: cut off if over alone; a lost life
-      if terminated alone.
+      [num_envs, ...]. If it `terminated` nothing more can be earned; if it is `over` the next step
+      starts a new episode, and does nothing else. An episode that is cut off is over alone.
     draw: (state) -> (batch, leaf): transitions, and where their priorities are.
     weigh: (params, batch) -> float32 [B], what their priorities should be; None if all are alike.
     settle: (state, leaf, priority) -> state, with these.

@@ -180,8 +180,14 @@ def of_gymnasium(name: str, processes: bool = False) -> HostEnvironment:
         return np.asarray(frames[0]) if frames else None
       return None
 
-    # A process that has died would be waited for.
-    close = lambda: envs.close(**({'terminate': True} if processes and learning else {}))
+    def close() -> None:
+      # By itself it would first wait for what a process was asked, also for one that has died.
+      for process in getattr(envs, 'processes', ()):
+        process.kill()
+        process.join()
+        envs.closed = True
+      envs.close()
+
     reset = lambda seed: envs.reset(seed=seed)[0].astype(dtype)
     return Vector(reset, step, close, picture)
 

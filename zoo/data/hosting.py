@@ -176,7 +176,7 @@ class Stage:
     if self._crashed:
       raise CrashError(f'{line}; for the second time in a row') from error
     self._crashed = True
-    warnings.warn(f'{line}; it is started again', stacklevel=1)
+    warnings.warn(f'{line}; its environments are made anew', stacklevel=1)
 
 
 def episodes_on_host(
