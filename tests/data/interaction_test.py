@@ -95,6 +95,7 @@ def test_truncation_within_several_steps_and_by_priority(n_step):
     num_envs=4,
     batch_size=32,
     warmup=32,
+    epsilon=Epsilon(),
     prioritized=Prioritized(steps=1000),
   )
   objective = dqn(module, num_actions=2, target_every=10)

@@ -221,7 +221,9 @@ def episodes_on_host(
 
 def beside(tree: PyTree, params: PyTree) -> PyTree:
   """Puts arrays where the parameters are, which may be another device, or several."""
-  there = jax.tree.leaves(params)[0].sharding
+  here, there = (jax.tree.leaves(x)[0].sharding for x in (tree, params))
+  if here.device_set == there.device_set:  # putting it again would take as long as a small policy
+    return tree
   if isinstance(there, NamedSharding):
     there = NamedSharding(there.mesh, PartitionSpec())
   return jax.device_put(tree, there)
