@@ -10,6 +10,9 @@ Source: Mnih et al. 2015, Human-level control through deep reinforcement learnin
 2018, Revisiting the Arcade Learning Environment; Quan and Ostrovski 2020, DQN Zoo, for how steps
 and frames are counted.
 Command: python scripts/train.py --config=configs/atari_dqn.py:pong --workdir=runs/pong_dqn
+Hardware: a GPU. 2 CPU cores (AMD EPYC) that had other work (load 5) play 4,000 frames of Pong a
+second at random, 6,000 in eight games at once, and learn from 170: an update takes 90 ms of a core,
+to act four times and draw a batch 12 ms.
 Expected: not run.
 """
 

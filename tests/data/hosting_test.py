@@ -190,7 +190,9 @@ def test_a_crash_starts_episodes_anew_and_a_second_one_in_a_row_ends_the_run():
   state = source.init(KEY)
   for _ in range(3):
     state, _ = source.next(state, params, ())
-  with pytest.warns(UserWarning, match=r'^hosted crashed at frame 30: EOFError: a worker; its environ'):
+  with pytest.warns(
+    UserWarning, match=r'^hosted crashed at frame 30: EOFError: a worker; its environ'
+  ):
     for _ in range(2):
       state, _ = source.next(state, params, ())
   assert int(state['time']) == 20 + 5 * 3 and made[0]['closed'] and len(made) == 2
