@@ -74,6 +74,11 @@ STOCK = [
     lambda lr, wd, mask: optax.rmsprop(lr, 0.99, momentum=0.9, nesterov=True),
   ),
   (
+    'rmsprop',
+    {'centered': True, 'b2': 0.95, 'eps': 0.01},
+    lambda lr, wd, mask: optax.rmsprop(lr, 0.95, 0.01, centered=True),
+  ),
+  (
     'lamb',
     {'weight_decay': 0.1},
     lambda lr, wd, mask: optax.lamb(lr, weight_decay=wd, mask=mask),

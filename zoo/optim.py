@@ -141,7 +141,8 @@ def make_optimizer(
     b1: decay of the first moment: adam, adamw, lamb, lion, muon (0.9).
     b2: decay of the second moment: adam, adamw, lamb, muon (0.999), lion (0.99), rmsprop (0.9).
     eps: added to the denominator: adam, adamw, rmsprop, muon (1e-8), lamb (1e-6), adagrad (1e-7).
-    centered: divide by the deviation of gradients from their mean, not from 0: rmsprop (False).
+    centered: rmsprop (False) divides by the standard deviation of gradients, not by their root
+      mean square.
     clip_value: clips every element of the gradient to +-clip_value; 0 is off.
     clip_norm: scales the gradient of all that is trained, over all groups, to at most this global
       norm, after `clip_value`; 0 is off.
@@ -151,10 +152,10 @@ def make_optimizer(
       has no moments, and does not count in the norm.
     groups: (pattern, options) pairs: what the pattern matches, and no earlier one does, is updated
       with these options (a dict) in place of the above: name, weight_decay, momentum, nesterov, b1,
-      b2, eps, learning_rate_multiplier (1), every (1). With a name, the others are that optimiser's
-      defaults, but for the weight decay. With every=n the group moves at each n-th update alone; at
-      the others it stays as it is, moments and weights, and their gradients are lost. So does a
-      generator wait for n steps of its critic.
+      b2, eps, centered, learning_rate_multiplier (1), every (1). With a name, the others are that
+      optimiser's defaults, but for the weight decay. With every=n the group moves at each n-th
+      update alone; at the others it stays as it is, moments and weights, and their gradients are
+      lost. So does a generator wait for n steps of its critic.
     sparsity: the share of weights that is zero at the end, see `sparsity.prune_by_magnitude`, as
       for the four that follow; 0 is off. An average of parameters (`objective.ema_decay`) is not
       sparse.
@@ -189,7 +190,7 @@ def make_optimizer(
   )
 
   hyper = {'momentum': momentum, 'nesterov': nesterov, 'b1': b1, 'b2': b2, 'eps': eps}
-  hyper['centered'] = centered
+  hyper |= {'centered': centered}
   hyper = {key: value for key, value in hyper.items() if value is not None}
   rules: dict[Any, Any] = {'default': _rule(name, weight_decay, **hyper)}
   patterns = [pattern for pattern, _ in groups]

@@ -22,8 +22,11 @@ def gif(name: str, observations: np.ndarray, most: int = 250) -> bytes | None:
   Returns:
     A GIF file, or None if nothing is known of how the observations look.
   """
-  draw = DRAWN.get(name.rpartition(':')[2]) if observations.ndim == 2 else None
-  draw = draw or (board if observations.ndim == 4 else None)
+  if observations.ndim == 4:
+    in_colour = observations.dtype == np.uint8 and observations.shape[-1] == 3
+    draw = picture if in_colour and observations.shape[1] > HEIGHT else board
+  else:
+    draw = DRAWN.get(name.rpartition(':')[2])
   if draw is None:
     return None
   every = -(-len(observations) // most)
@@ -41,6 +44,15 @@ def canvas() -> tuple[Any, Any]:
 
   picture = Image.new('RGB', (WIDTH, HEIGHT), BACK)
   return picture, ImageDraw.Draw(picture)
+
+
+def picture(seen: np.ndarray) -> Any:
+  """A picture in colour, made smaller."""
+  from PIL import Image
+
+  smaller = Image.fromarray(seen)
+  smaller.thumbnail((2 * WIDTH, 2 * HEIGHT))
+  return smaller
 
 
 def rod(pen: Any, start: Sequence[float], angle: float, length: float) -> tuple[float, float]:
@@ -85,13 +97,9 @@ def mountain_car(seen: np.ndarray) -> Any:
 
 
 def board(seen: np.ndarray) -> Any:
-  """A board or a screen: a picture in colour, or the strongest of the channels of a frame."""
+  """A board or a screen: the last frame of a stack, the strongest of its channels."""
   from PIL import Image
 
-  if seen.dtype == np.uint8 and seen.shape[-1] == 3 and len(seen) > HEIGHT:
-    picture = Image.fromarray(seen)
-    picture.thumbnail((2 * WIDTH, 2 * HEIGHT))
-    return picture
   pixels = seen.astype(np.float32) / (255 if seen.dtype == np.uint8 else 1)
   pixels = np.round(np.clip(pixels.max(-1), 0, 1) * 255).astype(np.uint8)
   times = max(1, HEIGHT // pixels.shape[0])
