@@ -11,7 +11,7 @@ Anderson 1983.
 Command: python scripts/train.py --config=configs/cartpole_dqn.py --workdir=runs/cartpole_dqn
 Hardware: 2 CPU cores (AMD EPYC), 40 s, compilation included.
 Expected: return 499.5 of 500 over 128 greedy episodes (500.0, 498.4, 500.0 under three seeds).
-Of twenty seeds at once (scripts/seeds.py --seeds=20, 602 s): IQM 499.4, 95% interval 496.3 to 500;
+Of twenty seeds at once (--config.train.seeds=20, 602 s): IQM 499.4, 95% interval 496.3 to 500;
 ten have 500 in every episode, the last two 467 and 432.
 """
 

@@ -20,12 +20,14 @@ from absl import flags
 
 from zoo import cli, huge_pages
 from zoo.judge import make_judges
+from zoo.robust import spread
 from zoo.runs import Run, open_run
 from zoo.translate import judge, reader, translate
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'Run directory, as scripts/train.py left it.')
 flags.DEFINE_string('step', 'last', "Which checkpoint: 'last', 'best' or a number.")
+flags.DEFINE_string('member', 'all', "Of runs side by side: 'all', 'best' or a number from 0 on.")
 flags.DEFINE_list('beam', [], 'Hypotheses of beam searches to judge as well.')
 flags.DEFINE_float('length_penalty', 0.6, 'Of beam search.')
 flags.DEFINE_string('inception', None, "Weights to measure 'fid' by; the run's own by default.")
@@ -38,7 +40,9 @@ def main(argv: list[str]) -> int:
     raise ValueError(f'the config comes from the run directory; {argv[1]} cannot change it')
   beam_sizes = [positive(text) for text in FLAGS.beam]
   huge_pages.ask()
-  opened = open_run(Path(FLAGS.workdir), FLAGS.step)
+  opened = open_run(
+    Path(FLAGS.workdir), FLAGS.step, None if FLAGS.member == 'all' else FLAGS.member
+  )
   experiment, state = opened.experiment, opened.state
   if beam_sizes and experiment.task != 'seq2seq':
     raise ValueError(f'--beam is for sequence to sequence, not for {experiment.task}')
@@ -48,14 +52,15 @@ def main(argv: list[str]) -> int:
     settings = dataclasses.replace(experiment.settings, inception=FLAGS.inception)
     experiment = experiment._replace(settings=settings)
   judges = make_judges(experiment, opened.program.state)
-  figures = {split: judge_of_split(state) for split, judge_of_split in judges.items()}
+  best = experiment.settings.best
+  figures = {split: spread(judged(state), best) for split, judged in judges.items()}
   for beam_size in beam_sizes:
     for split, found in by_beam_search(opened, beam_size).items():
       figures[split] |= {f'{name}_beam_{beam_size}': value for name, value in found.items()}
   if FLAGS.json:
     print(json.dumps({'step': opened.step, 'metrics': figures}))
     return 0
-  parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  parameters = sum(x.size for x in jax.tree.leaves(state.params)) // len(experiment.members)
   print(f'{opened.config.model.name} ({parameters:,} parameters) at step {opened.step}')
   for split, metrics in figures.items():
     print(f'{split:11}' + '  '.join(f'{name} {value:.4f}' for name, value in metrics.items()))

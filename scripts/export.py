@@ -30,6 +30,7 @@ flags.DEFINE_string('from', None, 'In place of a run: a folder of weights, or a 
 flags.DEFINE_string('out', None, 'Folder to write; it must not exist, or be empty.')
 flags.DEFINE_enum('format', 'safetensors', ['safetensors', 'stablehlo'], 'What to write.')
 flags.DEFINE_string('step', 'last', "Which checkpoint of a run: 'last', 'best' or a number.")
+flags.DEFINE_string('member', 'best', "Of runs side by side: 'best' or a number from 0 on.")
 flags.DEFINE_integer('length', 0, 'Tokens in the sequences of a program; 0 for any number.')
 flags.mark_flag_as_required('out')
 
@@ -89,7 +90,7 @@ def from_folder(source: str) -> Model:
 
 def from_run(workdir: Path, step: str) -> Model:
   """The model of a run, as it is evaluated."""
-  run = open_run(workdir, step)
+  run = open_run(workdir, step, FLAGS.member)
   module, objective = run.experiment.module, run.experiment.objective
   predict = None
   if objective.predict is not None:

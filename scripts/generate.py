@@ -35,6 +35,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'Run directory, as scripts/train.py left it.')
 flags.DEFINE_string('from', None, 'In place of a run: a folder of weights, or a name on the hub.')
 flags.DEFINE_string('step', 'last', "Which checkpoint of a run: 'last', 'best' or a number.")
+flags.DEFINE_string('member', 'best', "Of runs side by side: 'best' or a number from 0 on.")
 flags.DEFINE_multi_string('prompt', [], 'What to continue, or to translate; may be repeated.')
 flags.DEFINE_string('prompts_file', None, 'A file with a prompt in each line, UTF-8.')
 flags.DEFINE_integer('max_new_tokens', 100, 'The most tokens to generate for each prompt.')
@@ -113,7 +114,7 @@ def load(workdir: str | None, source: str | None, step: str) -> tuple[Any, PyTre
   if (workdir is None) == (source is None):
     raise ValueError('give either --workdir or --from')
   if workdir is not None:
-    run = open_run(Path(workdir), step)
+    run = open_run(Path(workdir), step, FLAGS.member)
     module, tokenizer = run.experiment.module, run.experiment.dataset.tokenizer
     params = jax.device_get(run.variables)['params']
   else:

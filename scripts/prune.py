@@ -134,7 +134,7 @@ def write(whole: Run, variables: PyTree, fields: dict[str, Any], workdir: Path, 
 def judged(run: Run) -> dict[str, dict[str, float]]:
   """The figures of every split."""
   judges = make_judges(run.experiment, run.program.state)
-  return {split: judge(run.state) for split, judge in judges.items()}
+  return {split: judge(run.state)[0] for split, judge in judges.items()}
 
 
 def inputs_of(run: Run) -> list[jax.Array]:

@@ -5,7 +5,8 @@
 
 A row is a config: results/CONFIG/seed*.json are the `summary.json` files of its runs. Of a config
 with an argument, results/CONFIG/digit3_seed0.json and so on, the runs of a seed count as one: their
-mean. A config that nobody ran has a row that says so.
+mean. results/CONFIG/seeds.json is of a run of several seeds side by side (`train.seeds`), each of
+which counts. A config that nobody ran has a row that says so.
 """
 
 import json
@@ -73,7 +74,14 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     run = json.loads(path.read_text())
     if not run.get('provenance', {}).get('git_commit'):
       raise ValueError(f'{path} does not say which commit it was measured at')
-    runs.append(run | {'seed': int(path.stem.rpartition('seed')[2])})
+    if 'members' in run:
+      alone = {name: value for name, value in run.items() if name != 'members'}
+      runs += [
+        alone | {'seed': run['seed'] + i, 'metrics': figures}
+        for i, figures in enumerate(run['members'].values())
+      ]
+    else:
+      runs.append(run | {'seed': int(path.stem.rpartition('seed')[2])})
   return runs
 
 

@@ -2,6 +2,10 @@
 
   python scripts/train.py --config=configs/digits_cnn.py --workdir=runs/digits_cnn
   python scripts/train.py ... --config.optimizer.learning_rate=1e-3
+  python scripts/train.py ... --config.train.seeds=8 [--sweep.optimizer.learning_rate=1e-3,3e-3]
+
+The last runs eight seeds of each rate side by side in one compiled program; its figures are means
+over all, with their spread, and summary.json has those of every member.
 
 Exit status: 0 when the run is complete, 2 on bad input, 3 when training met a value that is not
 finite, 75 when a signal stopped it (all is saved; the same command goes on).
@@ -21,9 +25,11 @@ from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.judge import make_judges
 from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate, set_learning_rate
+from zoo.population import apart
 from zoo.preview import make_preview
-from zoo.runs import initialize, keep, kept, teach
-from zoo.training import build, run, rundir
+from zoo.robust import spread
+from zoo.runs import initialize, keep, kept, program_of, teach
+from zoo.training import run, rundir
 from zoo.training.animation import animate
 from zoo.training.checkpoint import Checkpoints
 from zoo.training.curves import draw_curves
@@ -80,14 +86,7 @@ def train(
   settings, dataset, parallel = experiment.settings, experiment.dataset, experiment.parallel
   source, batch_size = dataset.train, jax.tree.leaves(dataset.train.spec)[0].shape[0]
   origin = provenance.provenance()
-  program = build(
-    experiment.objective,
-    experiment.tx,
-    source,
-    parallel,
-    settings.steps_per_call,
-    skip_nonfinite=settings.on_nonfinite == 'skip',
-  )
+  program = program_of(experiment, settings.steps_per_call)
   judges = make_judges(experiment, program.state)
   preview = make_preview(experiment, program.state)
   checkpoints = Checkpoints(
@@ -120,6 +119,8 @@ def train(
       # A leaf of the state, so what the checkpoint says would hold for ever.
       rate = config['optimizer']['learning_rate']
       state = state.replace(opt_state=set_learning_rate(state.opt_state, rate))
+      if experiment.is_population:
+        state, source_state = apart(state, source_state, experiment.members)
       print(f'going on from step {step}')
 
     # Only now, so that a config that cannot be built, or is of another model than the checkpoint,
@@ -153,13 +154,13 @@ def train(
         # so a run that was killed ends with the same metrics.jsonl as one that was not.
         if is_due(step, settings.log_every, settings.steps):
           watch.look(state.params)
-          rate = scheduled_learning_rate(state.opt_state)
+          rate = scheduled_learning_rate(state.opt_state).mean()  # of the members
           figures = jax.device_get(
             {f'train/{k}': v for k, v in scalars.items()} | {'learning_rate': rate}
           )
           figures |= {'train/skipped': watch.skipped} if watch.skipped else {}
           writer.write(step, figures)
-          speed = throughput.update(step * batch_size)
+          speed = throughput.update(step * batch_size * len(experiment.members))
           if speed is not None:
             writer.write_timing(step, {'examples_per_second': speed, 'seconds': seconds()})
           progress.update(step, figures, speed)
@@ -167,7 +168,7 @@ def train(
         with throughput.paused():
           metrics = None
           if 'validation' in judges and is_due(step, settings.eval_every, settings.steps):
-            metrics = judges['validation'](state)
+            metrics = spread(judges['validation'](state), settings.best)
             writer.write(step, {f'validation/{k}': v for k, v in metrics.items()})
             progress.write(f'step {step}: {describe({"validation": metrics}, settings.best)}')
           if is_due(step, settings.preview_every, settings.steps):
@@ -186,7 +187,8 @@ def train(
           return EXIT_INTERRUPTED
 
     checkpoints.wait()
-    final = {split: judge(state) for split, judge in judges.items()}
+    of_members = {split: judge(state) for split, judge in judges.items()}
+    final = {split: spread(figures, settings.best) for split, figures in of_members.items()}
     draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')
     animate(workdir / 'previews')
     summary = {
@@ -195,14 +197,22 @@ def train(
       'steps': settings.steps,
       'seed': settings.seed,
       'strategy': parallel.strategy,
-      'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
+      'parameters': sum(x.size for x in jax.tree.leaves(state.params)) // len(experiment.members),
       'skipped_steps': watch.skipped,
       'seconds': seconds(),
       'examples_per_second': throughput.mean,
       'provenance': origin,
     }
+    if experiment.is_population:
+      names = [str(member) for member in experiment.members]
+      summary['members'] = {
+        name: {split: figures[i] for split, figures in of_members.items()}
+        for i, name in enumerate(names)
+      }
     rundir.write_summary(workdir, summary)
   print(f'complete after {summary["seconds"]:.0f} s: {describe(final, settings.best)}')
+  for who, figures in summary.get('members', {}).items():
+    print(f'  {who}: {describe(figures, settings.best)}')
   for kind, path in (
     ('checkpoint', f'checkpoints/{step}'),
     ('curves', 'curves.png'),

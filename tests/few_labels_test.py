@@ -171,7 +171,7 @@ def test_features_are_judged_by_probes_and_transferred_without_the_projection():
     experiment.objective, experiment.tx, experiment.dataset.train, experiment.parallel
   )
   state, _ = program.init(jax.random.key(0))
-  figures = make_judges(experiment, program.state)['validation'](state)
+  (figures,) = make_judges(experiment, program.state)['validation'](state)
   assert set(figures) == {'loss', 'matches', 'linear_probe', 'knn'}
   assert 0.4 < figures['linear_probe'] < 1  # random features of 100 digits tell something
 

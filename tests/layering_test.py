@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[1]
 TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'decoding_cache', 'generate', 'text_stream', 'beam', 'sampling', 'translate'}
-MEASURING = {'benchmark', 'timing', 'population'}  # likewise for scripts, beside the experiment
+MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
+JOINING = {'population'}  # objective, optimiser and source, for the top
 SIBLINGS = {'objectives', 'training', 'data', 'models', 'optim', 'previews'}
-LAYERS = {'', 'interop'} | TOP | MEASURING | SIBLINGS | DECODING
+LAYERS = {'', 'interop'} | TOP | MEASURING | JOINING | SIBLINGS | DECODING
 # The optimiser is two files: schedules.py is a part of it.
 SHARED = {
   *(
@@ -93,14 +94,14 @@ def test_imports_go_down_only(module):
   if not layer:  # zoo/__init__.py
     allowed = TOP | {'interop'}
   elif layer in TOP:
-    allowed = TOP | {'interop'} | DECODING | SIBLINGS | SHARED
+    allowed = TOP | {'interop'} | DECODING | JOINING | SIBLINGS | SHARED
   elif layer == 'interop':
     allowed = {'interop', 'models'} | SHARED
     allowed |= {'data'} if module == 'zoo.interop.hub' else set()  # a tokenizer beside the weights
   elif layer in DECODING:
     allowed = DECODING | SHARED
-  elif layer in MEASURING:
-    allowed = MEASURING | SIBLINGS | SHARED
+  elif layer in MEASURING | JOINING:
+    allowed = MEASURING | JOINING | SIBLINGS | SHARED
   elif layer in SIBLINGS:
     allowed = {layer} | SHARED
   else:

@@ -2,6 +2,7 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -9,58 +10,101 @@ import pytest
 from tests.data.interaction_test import make
 from tests.training import toy
 from zoo.data import arrays
-from zoo.population import build_population, figures_of, member, train_population
-from zoo.robust import bootstrap_interval, interquartile_mean
+from zoo.optim import make_optimizer
+from zoo.population import build_population, evaluate_population, member, members_of
+from zoo.robust import bootstrap_interval, interquartile_mean, spread
 from zoo.training import build, make_evaluate, parallelize
 
 
-def test_a_member_is_the_run_of_its_seed_and_all_compile_once():
-  objective, tx = toy.objective(), optax.adam(0.01)
-  source = arrays.epochs(toy.data(100), 32)
-  population = build_population(objective, tx, source, steps_per_call=2)
-  seeds = (3, 0, 7)
-  for done, state, source_state, _ in train_population(population, source, seeds, 6, 2):
-    pass
-  assert done == 6 and int(state.step) == 6
+def train(program, seed, calls):
+  """Both states after some calls."""
+  states = program.init(jax.random.key(seed))
+  for _ in range(calls):
+    states = program.step(*states, program.data)[:2]
+  return states
+
+
+def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once():
+  source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
+  objective, tx = toy.objective(), make_optimizer('adam', learning_rate=0.01)
+  members = members_of(6, 2, {'optimizer.learning_rate': (0.02, 0.05)})
+  assert [str(m) for m in members][2:] == [
+    'optimizer.learning_rate=0.05 seed=6',
+    'optimizer.learning_rate=0.05 seed=7',
+  ]
+  population = build_population(objective, tx, source, jit, members, steps_per_call=2)
+  state, source_state = train(population, 0, 3)
+  assert int(state.step) == 6
   assert population.step._cache_size() == 1
   split = arrays.one_pass(toy.data(50, 1), 32)
-  figures = figures_of(population.evaluate(split)(state), 3)
+  figures = evaluate_population(objective, split)(state)
 
-  program = build(objective, tx, source, parallelize('jit'), steps_per_call=2)
-  single = program.init(jax.random.key(seeds[2]))
-  for _ in range(3):
-    single = program.step(*single, program.data)[:2]
-  toy.assert_same(member(state, 2).params, single[0].params)
-  toy.assert_same(member(state, 2).opt_state, single[0].opt_state)
-  one, other = (dict(x) for x in (member(source_state, 2), single[1]))
+  tx = make_optimizer('adam', learning_rate=0.05)
+  program = build(objective, tx, source, jit, steps_per_call=2)
+  single = train(program, 7, 3)
+  toy.assert_same(member(state, 3).params, single[0].params)
+  toy.assert_same(member(state, 3).opt_state, single[0].opt_state)
+  one, other = (dict(x) for x in (member(source_state, 3), single[1]))
   chex.assert_trees_all_equal(*(jax.random.key_data(x.pop('key')) for x in (one, other)))
   chex.assert_trees_all_equal(one, other)
-  judge = make_evaluate(objective, split, parallelize('jit'), program.state)
+  judge = make_evaluate(objective, split, jit, program.state)
   want = judge(single[0])
-  assert figures[2] == pytest.approx(want, rel=1e-5)
+  assert figures[3] == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('prioritized', [False, True])
 def test_a_member_acts_stores_draws_and_learns_as_it_would_by_itself(prioritized):
   _, objective, source, _ = make(prioritized=prioritized, parts=2)
-  tx = optax.sgd(0.1)
-  population = build_population(objective, tx, source, steps_per_call=5)
-  for _, state, source_state, _ in train_population(population, source, (0, 4), 10, 5):
-    pass
-  program = build(objective, tx, source, parallelize('jit'), steps_per_call=5)
-  single = program.init(jax.random.key(4))
-  for _ in range(2):
-    single = program.step(*single, ())[:2]
+  tx, jit = optax.sgd(0.1), parallelize('jit')
+  population = build_population(objective, tx, source, jit, members_of(3, 2, {}), steps_per_call=5)
+  state, source_state = train(population, 0, 2)
+  single = train(build(objective, tx, source, jit, steps_per_call=5), 4, 2)
   toy.assert_same(member(state, 1).params, single[0].params)
   toy.assert_same(member(state, 1).extras, single[0].extras)
   for name in ('replay', 'environment', 'time', 'lane'):
     chex.assert_trees_all_equal(member(source_state, 1)[name], single[1][name])
 
 
-def test_sources_on_the_host_are_refused():
+def test_scalars_are_means_and_what_is_not_finite_is_found_in_any_member():
+  source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
+  tx = make_optimizer('sgd', learning_rate=0.1)
+  members = members_of(0, 3, {})
+  population = build_population(toy.objective(), tx, source, jit, members)
+  state, source_state = population.init(jax.random.key(0))
+  bad = jax.tree.map(lambda x: x.at[1].set(jnp.nan), jax.tree.map(jnp.copy, state.params))
+  losses = []
+  for seed in range(3):
+    program = build(toy.objective(), tx, source, jit)
+    losses.append(program.step(*program.init(jax.random.key(seed)), program.data)[2]['loss'])
+  *states, scalars = population.step(state, source_state, population.data)
+  assert scalars['loss'] == pytest.approx(np.mean(losses), rel=1e-5)
+  assert scalars['nonfinite'].tolist() == [-1, -1]
+  state = states[0].replace(params=bad)
+  assert population.step(state, states[1], population.data)[2]['nonfinite'][0] == 1
+
+
+def test_what_cannot_be_side_by_side_is_refused():
+  source, sgd = arrays.epochs(toy.data(16), 8), optax.sgd(0.1)
+  one = members_of(0, 1, {})
   with pytest.raises(ValueError, match='only sources on the device'):
-    build_population(toy.objective(), optax.sgd(0.1), toy.host_source(toy.data(10), 4))
+    host = toy.host_source(toy.data(10), 4)
+    build_population(toy.objective(), sgd, host, parallelize('jit'), one)
+  with pytest.raises(ValueError, match=r'one device: --config\.train\.parallel=jit, not sharded'):
+    build_population(toy.objective(), sgd, source, parallelize('sharded'), one)
+  with pytest.raises(ValueError, match=r"option to sweep 'optimizer\.learning_rat'"):
+    members_of(0, 1, {'optimizer.learning_rat': (1,)})
+  with pytest.raises(ValueError, match=r'--sweep\.optimizer\.learning_rate must be numbers'):
+    members_of(0, 1, {'optimizer.learning_rate': ('a',)})
+
+
+def test_the_spread_of_members():
+  figures = [{'loss': 1.0, 'accuracy': 0.5}, {'loss': 3.0, 'accuracy': 0.7}]
+  found = spread(figures, 'accuracy')
+  assert found['loss'] == 2 and found['loss_members_std'] == pytest.approx(2**0.5)
+  assert found['accuracy_iqm'] == pytest.approx(0.6)
+  assert (found['accuracy_low'], found['accuracy_high']) == (0.5, 0.7)
+  assert spread(figures[:1], 'accuracy') == figures[0]
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half():

@@ -66,12 +66,15 @@ def script() -> str:
 
 
 def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Splits off the overrides: `--config.a.b=c`, also as `--config.a.b c`, and `--noconfig.a.b`."""
+  """Splits off the overrides: `--config.a.b=c`, also as `--config.a.b c`, and `--noconfig.a.b`.
+
+  And, likewise, `--sweep.a.b=c,d`.
+  """
   rest, overrides = [], []
   open_override = False  # its value may follow
   for arg in argv:
     if arg.startswith('-') and arg != '-':
-      is_override = arg.lstrip('-').startswith(('config.', 'noconfig.'))
+      is_override = arg.lstrip('-').startswith(('config.', 'noconfig.', 'sweep.'))
       (overrides if is_override else rest).append(arg)
       open_override = is_override and '=' not in arg
     elif open_override:
@@ -114,6 +117,11 @@ def load_config(
   except Exception as error:  # whatever a person's file raises; --debug shows where
     raise ValueError(f'config file {file}: {type(error).__name__}: {error}') from error
 
+  swept = [override for override in overrides if override.lstrip('-').startswith('sweep.')]
+  overrides = [override for override in overrides if override not in swept]
+  if swept:
+    values.setdefault('train', {})['sweep'] = tuple(map(sweep_of, swept))
+
   # Another model or objective has other options: what the file says of the old one is dropped.
   for override in overrides:
     name, _, value = override.partition('=')
@@ -133,6 +141,19 @@ def load_config(
   except (flags.Error, TypeError) as error:
     raise ValueError(str(error).splitlines()[0]) from error
   return complete(own.config.to_dict()).lock()
+
+
+def sweep_of(override: str) -> tuple[str, tuple[float, ...]]:
+  """The option and the numbers of `--sweep.section.option=1e-3,3e-3`.
+
+  Raises:
+    ValueError: what follows the equals sign are no numbers.
+  """
+  name, _, text = override.partition('=')
+  try:
+    return name.lstrip('-').removeprefix('sweep.'), tuple(map(float, text.split(',')))
+  except ValueError:
+    raise ValueError(f'{override} must give numbers, one after a comma') from None
 
 
 def check_names(config: config_dict.ConfigDict, overrides: Sequence[str]) -> None:

@@ -50,7 +50,7 @@ def complete(section: str, values: Mapping[str, Any], options: Options) -> confi
     ValueError: an option that does not exist, or a value of the wrong type; one line.
   """
   full = config_dict.ConfigDict()
-  values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # as JSON has it
+  values = {name: with_tuples(value) for name, value in values.items()}
   for name, value in values.items():
     if name not in options:
       raise unknown(f'option of config.{section}', name, options)
@@ -66,6 +66,11 @@ def complete(section: str, values: Mapping[str, Any], options: Options) -> confi
       value = config_dict.placeholder(next(t for t in alternatives(hint) if t is not type(None)))
     full[name] = config_dict.ConfigDict(value) if isinstance(value, Mapping) else value
   return full
+
+
+def with_tuples(value: Any) -> Any:
+  """A value whose lists, as JSON has them, are tuples."""
+  return tuple(map(with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

@@ -35,6 +35,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.joint import of_parts
 from zoo.names import unknown
 from zoo.optim import make_optimizer
+from zoo.population import Member, members_of
 from zoo.training import Parallel, parallelize, rundir
 from zoo.training.settings import TrainSettings
 from zoo.types import Objective
@@ -67,6 +68,17 @@ class Experiment(NamedTuple):
   settings: TrainSettings
   task: str
   augment: Augmentation | None = None
+
+  @property
+  def members(self) -> list[Member]:
+    """The runs side by side: one, mostly."""
+    settings = self.settings
+    return members_of(settings.seed, settings.seeds, dict(settings.sweep))
+
+  @property
+  def is_population(self) -> bool:
+    """Whether there are several, so that states have an axis of members."""
+    return len(self.members) > 1
 
 
 def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
@@ -153,7 +165,9 @@ def make_experiment(
   settings = TrainSettings(**values['train'])
   # What is cheap to check comes before data is read.
   tx = make_optimizer(**optimizer, total_steps=settings.steps)
-  parallel = parallelize(settings.parallel, devices)
+  several = len(members_of(settings.seed, settings.seeds, dict(settings.sweep))) > 1
+  one_device = several and settings.parallel == 'auto'
+  parallel = parallelize('jit' if one_device else settings.parallel, devices)
   augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}
   dataset = open_data(data, objective['name'], kept | {'workers': settings.workers})

@@ -14,24 +14,49 @@ from zoo import realism
 from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.figures import detection, partitions
+from zoo.population import evaluate_population, member
 from zoo.training import make_evaluate
 from zoo.training.predict import make_predict
 from zoo.types import PyTree, Source, TrainState
 
 Judge = Callable[[TrainState], dict[str, float]]
+JudgeOfMembers = Callable[[TrainState], list[dict[str, float]]]
 
 
-def make_judges(experiment: Experiment, placement: PyTree) -> dict[str, Judge]:
-  """Returns for each evaluation split (state) -> figures by name.
+def make_judges(experiment: Experiment, placement: PyTree) -> dict[str, JudgeOfMembers]:
+  """Returns for each evaluation split (state) -> figures by name of every member: of one, mostly.
 
   Args:
     experiment: what is trained.
     placement: of the train state, from `program.build`.
   """
+  one = judge_of_members if experiment.is_population else judge_of_one
   return {
-    split: judge(experiment, split, source, placement)
+    split: one(experiment, split, source, placement)
     for split, source in experiment.dataset.evaluation.items()
   }
+
+
+def judge_of_one(
+  experiment: Experiment, split: str, source: Source, placement: PyTree
+) -> JudgeOfMembers:
+  """The judge of a run by itself."""
+  figures = judge(experiment, split, source, placement)
+  return lambda state: [figures(state)]
+
+
+def judge_of_members(
+  experiment: Experiment, split: str, source: Source, placement: PyTree
+) -> JudgeOfMembers:
+  """The judge of runs side by side: sums of all at once, what needs whole splits one by one."""
+  sums = evaluate_population(experiment.objective, source)
+  make = OF_WHOLE_SPLITS.get(experiment.task)
+  if make is None:
+    return sums
+  whole = make(experiment, split, source, placement)
+  return lambda state: [
+    figures | whole(member(state, index)) for index, figures in enumerate(sums(state))
+  ]
 
 
 def judge(experiment: Experiment, split: str, source: Source, placement: PyTree) -> Judge:

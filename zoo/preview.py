@@ -13,6 +13,7 @@ from zoo.figures.image_quality import psnr
 from zoo.generate import generate
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
+from zoo.population import member
 from zoo.previews import anomaly, classification, clustering, episode, restoration, samples, text
 from zoo.training.predict import examples_of, make_predict
 from zoo.translate import reader
@@ -38,7 +39,9 @@ def make_preview(experiment: Experiment, state: PyTree) -> Preview:
   make, sources = PREVIEWS.get(experiment.task), experiment.dataset.evaluation
   if make is None or not sources:
     return lambda state: {}
-  return make(experiment, next(iter(sources.values())), state)
+  preview = make(experiment, next(iter(sources.values())), state)
+  # Of runs side by side the first is shown, as it is without looking which is best.
+  return (lambda state: preview(member(state, 0))) if experiment.is_population else preview
 
 
 def of_classes(experiment: Experiment, source: Source, placement: PyTree) -> Preview:

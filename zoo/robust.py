@@ -1,4 +1,6 @@
-"""Figures of several runs that a single odd one does not decide."""
+"""Figures of several runs: their spread, and means that a single odd one does not decide."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,3 +39,22 @@ def bootstrap_interval(
   found = [interquartile_mean(row) for row in chosen]
   low, high = np.quantile(found, [(1 - share) / 2, (1 + share) / 2])
   return float(low), float(high)
+
+
+def spread(figures: Sequence[Mapping[str, float]], best: str) -> dict[str, float]:
+  """The mean of every figure over members and, as NAME_members_std, its standard deviation.
+
+  Of the figure to judge by there is the interquartile mean too, NAME_iqm, with the bounds of its
+  95% bootstrap interval, NAME_low and NAME_high. The figures of one run are what they are.
+  """
+  if len(figures) == 1:
+    return dict(figures[0])
+  found: dict[str, float] = {}
+  for name in figures[0]:
+    values = np.array([of_member[name] for of_member in figures])
+    found |= {name: float(values.mean()), f'{name}_members_std': float(values.std(ddof=1))}
+  if best in figures[0]:
+    values = np.array([of_member[best] for of_member in figures])
+    low, high = bootstrap_interval(values)
+    found |= {f'{best}_iqm': interquartile_mean(values), f'{best}_low': low, f'{best}_high': high}
+  return found

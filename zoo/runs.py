@@ -1,5 +1,6 @@
 """What a run directory keeps beside its checkpoints, and how to open one that was trained."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,11 +8,13 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
+from zoo import population
 from zoo.data import normalize, tokenizers
 from zoo.data.dataset import Dataset
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.interop.hub import load_pretrained
 from zoo.interop.initial import match_variables
+from zoo.population import build_population
 from zoo.training import build, rundir
 from zoo.training.checkpoint import CheckpointError, Checkpoints
 from zoo.training.program import Program
@@ -42,6 +45,17 @@ def kept(workdir: Path) -> dict[str, Any]:
   return found
 
 
+def program_of(experiment: Experiment, steps_per_call: int = 1) -> Program:
+  """What an experiment runs: of one run, or of several side by side."""
+  objective, tx, source = experiment.objective, experiment.tx, experiment.dataset.train
+  skip = experiment.settings.on_nonfinite == 'skip'
+  if not experiment.is_population:
+    return build(objective, tx, source, experiment.parallel, steps_per_call, skip)
+  return build_population(
+    objective, tx, source, experiment.parallel, experiment.members, steps_per_call, skip
+  )
+
+
 class Run(NamedTuple):
   """A run as it was saved.
 
@@ -65,29 +79,52 @@ class Run(NamedTuple):
     return self.experiment.objective.variables(self.state.params, self.state.extras)
 
 
-def open_run(workdir: Path, which: str = 'last') -> Run:
+def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') -> Run:
   """Restores a run.
 
   Args:
     workdir: its directory.
     which: the checkpoint: 'last', 'best' or a number.
+    member: which of several runs that were trained side by side: 'best', the one whose validation
+      figures were best at the end; a number from 0 on; or None for all, with an axis of members.
 
   Raises:
-    ValueError: the directory holds no run, or the run no such checkpoint.
+    ValueError: the directory holds no run, or the run no such checkpoint or member.
     CheckpointError: there is no good checkpoint.
   """
   config = complete_config(rundir.read_config(workdir))
   experiment = make_experiment(config, **kept(workdir))
-  program = build(
-    experiment.objective, experiment.tx, experiment.dataset.train, experiment.parallel
-  )
-  settings = experiment.settings
+  program, settings = program_of(experiment), experiment.settings
   folder = workdir / 'checkpoints'
   with Checkpoints(folder, best=settings.best, mode=settings.best_mode) as checkpoints:
     restored = checkpoints.restore(*program.abstract, step=choose(checkpoints, which))
   if restored is None:
     raise CheckpointError(f'the run in {workdir} has no checkpoint yet')
-  return Run(config, experiment, program, restored.step, restored.state)
+  step, state = restored.step, restored.state
+  if experiment.is_population and member is not None:
+    state = population.member(state, number_of(member, experiment, workdir))
+    settings = dataclasses.replace(settings, seeds=1, sweep=())
+    experiment = experiment._replace(settings=settings)
+    program = program_of(experiment)
+  return Run(config, experiment, program, step, state)
+
+
+def number_of(member: str, experiment: Experiment, workdir: Path) -> int:
+  """The number of a member, by number or by being the best on validation."""
+  settings, count = experiment.settings, len(experiment.members)
+  if member == 'best':
+    if not (workdir / 'summary.json').exists():
+      raise ValueError(
+        f'the run in {workdir} is not complete: no member is best; say which, 0 to {count - 1}'
+      )
+    found = rundir.read_summary(workdir)['members'].values()
+    values = [float(figures.get('validation', {}).get(settings.best, 'nan')) for figures in found]
+    if not np.isfinite(values).any():
+      raise ValueError(f'no member of {workdir} has a {settings.best} on validation to be best by')
+    return int(np.nanargmin(values) if settings.best_mode == 'min' else np.nanargmax(values))
+  if not member.isdecimal() or int(member) >= count:
+    raise ValueError(f"--member must be 'best' or a number from 0 to {count - 1}, not {member!r}")
+  return int(member)
 
 
 def initialize(experiment: Experiment, program: Program, state: TrainState) -> TrainState:

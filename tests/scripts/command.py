@@ -20,7 +20,8 @@ from absl import flags
 
 from tests.scripts import fork
 from zoo.experiment import complete_config, make_experiment
-from zoo.training import build, parallelize, rundir
+from zoo.runs import program_of
+from zoo.training import parallelize, rundir
 from zoo.training.checkpoint import Checkpoints, Restored
 
 ROOT = Path(__file__).parents[2]
@@ -164,8 +165,7 @@ def restored(workdir: Path, step: int | None = None) -> Restored:
   if 'dir' in values['data']:  # environments have none
     values['data']['dir'] = str(home() / 'tfds')
   experiment = make_experiment(complete_config(values), devices=jax.devices()[:1])
-  parallel = parallelize('jit')
-  program = build(experiment.objective, experiment.tx, experiment.dataset.train, parallel)
+  program = program_of(experiment._replace(parallel=parallelize('jit')))
   with Checkpoints(workdir / 'checkpoints') as checkpoints:
     found = checkpoints.restore(*program.abstract, step=step)
   assert found is not None

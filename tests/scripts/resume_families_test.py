@@ -62,6 +62,7 @@ CASES = {
     {'model': {'widths': (4, 8)}, 'data': {'batch_size': 2, 'eval_batch_size': 4}},
   ),
   'rnn_classifier': ('digits_lstm', '', DIGITS | {'model': {'width': 8}}),
+  'seeds': ('digits_mlp', '', MLP | {'train': {'seeds': 2}}),
   'simclr': ('digits_simclr', '', CNN),
   'sparsity': (
     'digits_mlp',
@@ -119,7 +120,7 @@ def test_a_killed_run_ends_the_same(name, tmp_path):
   if argument == ':EARLIER':
     argument = f':{an_earlier_run()}'
   calls = {'steps_per_call': 4} if config in IN_ONE_DISPATCH else {}
-  sections = sections | {'train': TRAIN | calls}
+  sections = sections | {'train': TRAIN | calls | sections.get('train', {})}
   sections['optimizer'] = {'warmup_steps': 8} | sections.get('optimizer', {})
   args = arguments(config, argument, sections)
   command.train_to_end(tmp_path / 'straight', *args)

@@ -36,6 +36,16 @@ def test_train_and_validation_share_a_panel_and_the_learning_rate_is_last():
   assert len(same_colour) == 1 and loss.lines[0].get_color() not in same_colour
 
 
+def test_members_differ_by_a_band_around_their_mean():
+  names = {'loss': 2.0, 'loss_members_std': 0.5, 'return': 9.0, 'return_members_std': 1.0}
+  names |= {'return_iqm': 9.5, 'return_low': 8.0, 'return_high': 10.0}
+  records = [{'step': s} | {f'validation/{k}': v for k, v in names.items()} for s in (5, 10)]
+  figure = curves.make_figure(records)
+  assert titles(figure) == ['loss', 'return', 'return iqm']
+  bands = [axes.collections[0].get_paths()[0].get_extents() for axes in figure.axes]
+  assert [(b.y0, b.y1) for b in bands] == [(1.5, 2.5), (8, 10), (8, 10)]
+
+
 def test_only_a_curve_pressed_to_the_bottom_is_logarithmic():
   figure = curves.make_figure(RECORDS)
   assert [axes.get_yscale() for axes in figure.axes] == ['log', 'linear', 'linear', 'linear']

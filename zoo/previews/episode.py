@@ -24,7 +24,7 @@ def gif(name: str, observations: np.ndarray, most: int = 250) -> bytes | None:
   """
   if observations.ndim == 4:
     in_colour = observations.dtype == np.uint8 and observations.shape[-1] == 3
-    draw = picture if in_colour and observations.shape[1] > HEIGHT else board
+    draw = scene if in_colour and observations.shape[1] > HEIGHT else board
   else:
     draw = DRAWN.get(name.rpartition(':')[2])
   if draw is None:
@@ -46,8 +46,8 @@ def canvas() -> tuple[Any, Any]:
   return picture, ImageDraw.Draw(picture)
 
 
-def picture(seen: np.ndarray) -> Any:
-  """A picture in colour, made smaller."""
+def scene(seen: np.ndarray) -> Any:
+  """A picture of a scene in colour, made smaller."""
   from PIL import Image
 
   smaller = Image.fromarray(seen)

@@ -19,7 +19,10 @@ OTHERS = ('#CC79A7', '#E69F00', '#56B4E9', '#000000')
 GREY, DARK = '#8A8A8A', '#404040'
 NOISY = 100  # points; a longer curve is drawn pale, with its moving average on top
 
+MEMBERS_STD = '_members_std'  # see `robust.spread`
+
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (steps, values)
+Bands = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # split -> (steps, low, high)
 
 
 def draw_curves(metrics: rundir.PathLike, png: rundir.PathLike) -> None:
@@ -48,7 +51,7 @@ def make_figure(records: Sequence[Mapping[str, Any]]) -> 'Figure':
   # The object interface: pyplot would choose a window system and keep every figure alive.
   from matplotlib.figure import Figure
 
-  panels = group(records)
+  panels, bands = with_bands(group(records))
   columns = 2 if len(panels) == 4 else min(3, len(panels)) or 1
   rows = math.ceil(len(panels) / columns) or 1
   figure = Figure(figsize=(4.6 * columns, 3.1 * rows), layout='constrained', facecolor='white')
@@ -60,6 +63,8 @@ def make_figure(records: Sequence[Mapping[str, Any]]) -> 'Figure':
   for i, (name, curves) in enumerate(panels.items(), 1):
     axes = figure.add_subplot(rows, columns, i)
     _draw_panel(axes, name, curves)
+    for split, (steps, low, high) in bands.get(name, {}).items():
+      axes.fill_between(steps, low, high, color=COLOURS.get(split, GREY), alpha=0.2, linewidth=0)
     axes.set_xlim(0, max(last, 1))
   return figure
 
@@ -86,6 +91,28 @@ def group(records: Sequence[Mapping[str, Any]]) -> dict[str, Curves]:
       steps, values = np.array(pairs, np.float64).T
       panels[name][split] = (steps, np.where(np.isfinite(values), values, np.nan))
   return panels
+
+
+def with_bands(panels: dict[str, Curves]) -> tuple[dict[str, Curves], dict[str, Bands]]:
+  """Takes what says how far members of a population differ out of the panels.
+
+  Returns:
+    The panels that are left, and for some {split: (steps, low, high)}: of an interquartile mean its
+    interval, of other means one standard deviation to either side.
+  """
+  panels, bands = dict(panels), {}
+  for name in list(panels):
+    mean, _, kind = name.rpartition('_')
+    if kind == 'iqm':
+      lows, highs = panels.pop(f'{mean}_low'), panels.pop(f'{mean}_high')
+      bands[name] = {split: (*lows[split], highs[split][1]) for split in lows}
+    elif name.endswith(MEMBERS_STD):
+      mean, deviations = name.removesuffix(MEMBERS_STD), panels.pop(name)
+      bands[mean] = {}
+      for split, (steps, deviation) in deviations.items():
+        centre = panels[mean][split][1]
+        bands[mean][split] = (steps, centre - deviation, centre + deviation)
+  return panels, bands
 
 
 def fits_log_scale(values: np.ndarray) -> bool:

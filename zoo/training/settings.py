@@ -10,6 +10,11 @@ class TrainSettings:
   Attributes:
     steps: how many to run.
     seed: of parameters, dropout, augmentation and the order of the data.
+    seeds: how many runs side by side in one program, under `seed` and those after it; on one
+      device, with data on the device.
+    sweep: (option, numbers) pairs, such as ('optimizer.learning_rate', (1e-3, 3e-3)): runs side by
+      side with each of them, under each of the seeds. On the command line
+      --sweep.optimizer.learning_rate=1e-3,3e-3.
     init_from: the weights to start from: a folder of published ones, a name on the Hugging Face
       hub, or the directory of an earlier run; random ones if empty.
     init_ignore: patterns of parameters that start at random all the same, such as a new head.
@@ -42,6 +47,8 @@ class TrainSettings:
 
   steps: int = 1000
   seed: int = 0
+  seeds: int = 1
+  sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
   init_from: str = ''
   init_ignore: tuple[str, ...] = ()
   teacher: str = ''
@@ -62,7 +69,7 @@ class TrainSettings:
   workers: int = 4
 
   def __post_init__(self):
-    for name in ('steps', 'steps_per_call', 'log_every', 'keep_last'):
+    for name in ('steps', 'seeds', 'steps_per_call', 'log_every', 'keep_last'):
       if getattr(self, name) < 1:
         raise ValueError(f'config.train.{name} must be at least 1, not {getattr(self, name)}')
     for name in (
