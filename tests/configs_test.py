@@ -70,6 +70,9 @@ def read(path, tmp_path, monkeypatch) -> Any:
   if config.data.loader in ACTING:
     if config.data.name.startswith('gymnax:'):
       monkeypatch.setattr(envs, 'of_gymnax', fake_data.make_minatar)
+    if 'replay_size' in config.data:
+      config.data.replay_size = min(config.data.replay_size, 2_000)
+      config.data.warmup = min(config.data.warmup, 200)
     return config
   config.data.eval_batch_size = BATCH
   if 'unlabeled_ratio' in config.data:
@@ -179,6 +182,18 @@ def test_the_docstring_says_what_it_is_and_how_to_run_it(path):
   assert lines.get('Source')
   assert lines['Command'].startswith(f'python scripts/train.py --config=configs/{path.name}')
   assert ' --workdir=' in lines['Command']
+
+
+@pytest.mark.parametrize('name', ['atari_dqn', 'atari_rainbow'])
+def test_a_game_is_played_by_a_protocol(name):
+  get_config = runpy.run_path(str(command.ROOT / 'configs' / f'{name}.py'))['get_config']
+  data = complete_config(get_config('breakout,machado-sticky').to_dict()).data
+  assert data.name == 'atari:breakout' and not data.episodic_life
+  assert (data.sticky, data.noop_max, data.full_action_space) == (0.25, 0, True)
+  data = get_config('breakout').data
+  assert (data.sticky, data.noop_max, data.full_action_space) == (0, 30, False)
+  with pytest.raises(ValueError, match="unknown protocol 'nature'; there are: nature-noop30, mach"):
+    get_config('pong,nature')
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -57,7 +57,8 @@ def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once():
 def test_a_member_acts_stores_draws_and_learns_as_it_would_by_itself(prioritized):
   _, objective, source, _ = make(prioritized=prioritized, parts=2)
   tx, jit = optax.sgd(0.1), parallelize('jit')
-  population = build_population(objective, tx, source, jit, members_of(3, 2, {}), steps_per_call=5)
+  members = members_of(4, 1, {'data.epsilon_end': (0.7, 0.1)})  # by itself it has the second
+  population = build_population(objective, tx, source, jit, members, steps_per_call=5)
   state, source_state = train(population, 0, 2)
   single = train(build(objective, tx, source, jit, steps_per_call=5), 4, 2)
   toy.assert_same(member(state, 1).params, single[0].params)

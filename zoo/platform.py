@@ -7,7 +7,9 @@ figures are of 2 vCPUs of an AMD Zen 4 that had other work, hence in seconds of 
 import functools
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +34,9 @@ def compiler_options(backend: str) -> dict[str, bool]:
   return {ONEDNN: True} if measured and is_known(ONEDNN) else {}
 
 
-def device_memory() -> int:
-  """Bytes that all devices of this process have together; 0 if unknown."""
-  devices = jax.local_devices()
+def device_memory(devices: Sequence[Any] | None = None) -> int:
+  """Bytes that devices have together, all of this process by default; 0 if unknown."""
+  devices = jax.local_devices() if devices is None else devices
   if devices[0].platform == 'cpu':  # they share what the machine has
     try:
       return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -147,8 +147,15 @@ def of_learning_rate(
   return state.replace(opt_state=set_learning_rate(state.opt_state, values)), source_state
 
 
+def of_epsilon(state: TrainState, source_state: PyTree, values: Array) -> tuple[TrainState, PyTree]:
+  if not isinstance(source_state, dict) or 'epsilon_end' not in source_state:
+    raise ValueError('--sweep.data.epsilon_end is for what acts: this source does not')
+  return state, source_state | {'epsilon_end': values}
+
+
 # Options that are leaves of the states, so that their values can be side by side.
 SWEPT: dict[str, Callable[[TrainState, PyTree, Array], tuple[TrainState, PyTree]]] = {
+  'data.epsilon_end': of_epsilon,
   'optimizer.learning_rate': of_learning_rate,
 }
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from zoo.data.environment import play
+from zoo.data.hosted import HostEnvironment, watch
 from zoo.experiment import Experiment
 from zoo.figures.image_quality import psnr
 from zoo.generate import generate
@@ -161,19 +162,28 @@ def of_episode(experiment: Experiment, source: Source, placement: PyTree) -> Pre
   """An episode, always the same start, in which the best action is taken; it moves."""
   del source, placement
   environment, objective = experiment.dataset.environment, experiment.objective
+  seed = experiment.settings.seed
   assert objective.predict is not None
   predict = objective.predict
 
   @jax.jit
+  def best(params: PyTree, extras: PyTree, seen: Array) -> Array:
+    return predict(params, extras, {'s_tm1': seen}).argmax(-1)
+
+  @jax.jit
   def played(params: PyTree, extras: PyTree) -> tuple[Array, Array]:
-    choose = lambda seen, key: predict(params, extras, {'s_tm1': seen[None]})[0].argmax()
-    found = play(environment, choose, jax.random.key(experiment.settings.seed))
+    choose = lambda seen, key: best(params, extras, seen[None])[0]
+    found = play(environment, choose, jax.random.key(seed))
     return found.observations, found.length
 
   def preview(state: TrainState) -> dict[str, bytes | str]:
     weights = jax.device_get((state.params, state.extras))
-    seen, length = jax.device_get(played(*weights))
-    drawn = episode.gif(environment.name, seen[: length + 1])
+    if isinstance(environment, HostEnvironment):
+      shown = watch(environment, lambda seen, time: best(*weights, seen), seed)
+    else:
+      seen, length = jax.device_get(played(*weights))
+      shown = seen[: length + 1]
+    drawn = episode.gif(environment.name, shown)
     return {'episode': drawn} if drawn else {}
 
   return preview

@@ -117,6 +117,9 @@ class Source(NamedTuple):
       argument because an array that a jitted function closes over is compiled into the program:
       150 MB of it took 5 s.
     num_batches: batches in one pass for a source that ends (evaluation), None for an endless one.
+    acts: whether `next` acts by the parameters that it is given. On the host such a source is not
+      asked for batches ahead, since the parameters to act by are not there yet; and its `init` is
+      jitted and steps no environment, so that `jax.eval_shape` of it says what a checkpoint holds.
   """
 
   spec: PyTree
@@ -125,3 +128,4 @@ class Source(NamedTuple):
   on_device: bool
   data: PyTree = ()
   num_batches: int | None = None
+  acts: bool = False

@@ -14,7 +14,8 @@ from tests.training.toy import assert_same
 from zoo.data import replay
 from zoo.data.environment import Environment, Transition, with_stack
 from zoo.data.envs import make_environment
-from zoo.data.interaction import Epsilon, Prioritized, episodes, interact
+from zoo.data.experience import Epsilon, Prioritized
+from zoo.data.interaction import episodes, interact
 from zoo.models.qnetwork import QNetwork
 from zoo.objectives import dqn, values
 from zoo.training import build, parallelize, run, train
@@ -94,6 +95,7 @@ def test_truncation_within_several_steps_and_by_priority(n_step):
     num_envs=4,
     batch_size=32,
     warmup=32,
+    epsilon=Epsilon(),
     prioritized=Prioritized(steps=1000),
   )
   objective = dqn(module, num_actions=2, target_every=10)

@@ -12,7 +12,7 @@ import pytest
 from tests.data.interaction_test import plain, probe
 from tests.training.toy import assert_same
 from zoo.data.envs import make_environment
-from zoo.data.interaction import Epsilon
+from zoo.data.experience import Epsilon
 from zoo.data.on_policy import load_rollouts
 from zoo.data.rollouts import rollouts
 from zoo.models.qnetwork import QNetwork
@@ -128,6 +128,7 @@ def test_the_loss_is_the_mean_square_of_what_counts():
     ({'steps': 0}, r'config\.data\.steps must be at least 1, not 0'),
     ({'trace': 1.5}, r'config\.data\.trace must be in \[0, 1\], not 1\.5'),
     ({'stack': 2}, r'config\.data\.stack: observations of CartPole-v1 have no axis'),
+    ({'name': 'gymnasium:CartPole-v1'}, 'gymnasium:CartPole-v1 runs on the host'),
     ({'num_envs': 4, 'steps': 4, 'minibatches': 3}, 'cannot be divided into minibatches=3'),
   ],
 )

@@ -58,3 +58,11 @@ def test_boards_are_shown_as_they_are_and_unknown_numbers_not_at_all():
   (seen,) = frames_of(episode.gif('gymnax:Breakout-MinAtar', board))
   assert abs(seen[40, 40].astype(int) - seen[88, 88]).max() > 50 and not seen[0, 0].any()
   assert episode.gif('other', np.zeros((3, 7))) is None
+
+
+def test_pictures_keep_their_colours():
+  pictures = np.zeros((2, 400, 600, 3), np.uint8)
+  pictures[..., 0], pictures[1, :200, :, 1] = 200, 200
+  first, second = frames_of(episode.gif('gymnasium:CartPole-v1', pictures))
+  assert first.shape == (320, 480, 3) and abs(first[9, 9].astype(int) - (200, 0, 0)).max() < 9
+  assert abs(second[9, 9].astype(int) - (200, 200, 0)).max() < 9

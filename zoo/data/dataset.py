@@ -31,7 +31,8 @@ class Dataset(NamedTuple):
     scale: batch -> batch: from what is stored to float32, pictures to [0, 1].
     standardize: batch -> batch: what follows `scale` and augmentation.
     notes: a line to print about each split: its size, and what was lost of it.
-    environment: what examples come from if they are made by acting (`data/environment.py`).
+    environment: what examples come from if they are made by acting: an `Environment` or a
+      `HostEnvironment`.
     bind: (policy) -> Dataset: the same, in which that policy acts; sources cannot be used before.
   """
 

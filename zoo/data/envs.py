@@ -1,4 +1,4 @@
-"""Environments by name: ours, and those of gymnax (an optional extra)."""
+"""Environments by name: ours; those of gymnax, Gymnasium and Atari (each an optional extra)."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from zoo.data import catch, control
+from zoo.data.atari import ATARI, Atari, game_of, of_atari
 from zoo.data.environment import Environment, Transition
+from zoo.data.hosted import GYMNASIUM, HostEnvironment, of_gymnasium
 from zoo.names import unknown
 from zoo.types import Array, PyTree
 
@@ -17,18 +19,34 @@ ENVIRONMENTS: dict[str, Callable[[], Environment]] = {
   'MountainCar-v0': control.mountain_car,
 }
 GYMNAX = 'gymnax:'
+NATURE = Atari()
 
 
-def make_environment(name: str) -> Environment:
+def make_environment(
+  name: str, *, processes: bool = False, atari: Atari = NATURE
+) -> Environment | HostEnvironment:
   """Makes an environment.
 
   Args:
-    name: one of `ENVIRONMENTS`, or 'gymnax:' and a name of gymnax.
+    name: one of `ENVIRONMENTS`; 'gymnax:' or 'gymnasium:' and a name of theirs; 'atari:' and a
+      game, also written as in 'ALE/Pong-v5'.
+    processes: of Gymnasium: learn in several processes.
+    atari: of a game of Atari: how it is played.
 
   Raises:
-    ValueError: an unknown name, with the nearest there is; actions that are not discrete; gymnax is
-      not installed.
+    ValueError: an unknown name, with the nearest there is; actions that are not discrete; a library
+      that is not installed; an option of other environments.
   """
+  game = game_of(name)
+  for option, value in atari._asdict().items():
+    if game is None and value != getattr(NATURE, option):
+      raise ValueError(f'config.data.{option} is for games of Atari ({ATARI}Pong), not for {name}')
+  if processes and not name.startswith(GYMNASIUM):
+    raise ValueError(f'config.data.processes is for {GYMNASIUM}NAME, not for {name}')
+  if game is not None:
+    return of_atari(game, atari)
+  if name.startswith(GYMNASIUM):
+    return of_gymnasium(name.removeprefix(GYMNASIUM), processes)
   if name.startswith(GYMNAX):
     return of_gymnax(name.removeprefix(GYMNAX))
   if name not in ENVIRONMENTS:

@@ -7,9 +7,11 @@ import numpy as np
 from zoo.data.dataset import Dataset
 from zoo.data.environment import with_stack
 from zoo.data.envs import make_environment
-from zoo.data.interaction import Epsilon, episodes
+from zoo.data.experience import Epsilon, Policy
+from zoo.data.hosted import HostEnvironment
+from zoo.data.interaction import episodes
 from zoo.data.interactive import nobody
-from zoo.data.rollouts import Policy, rollouts
+from zoo.data.rollouts import rollouts
 
 
 def load_rollouts(
@@ -52,7 +54,8 @@ def load_rollouts(
     test: likewise, for the final figures.
 
   Raises:
-    ValueError: an unknown environment, or numbers out of their range, or that do not divide.
+    ValueError: an unknown environment, or one on the host; numbers out of their range, or that do
+      not divide.
   """
   options = {'num_envs': num_envs, 'steps': steps, 'minibatches': minibatches, 'epochs': epochs}
   options |= {'stack': stack, 'epsilon_steps': epsilon_steps}
@@ -65,6 +68,8 @@ def load_rollouts(
     if not 0 <= value <= 1:
       raise ValueError(f'config.data.{option} must be in [0, 1], not {value}')
   environment = make_environment(name)
+  if isinstance(environment, HostEnvironment):
+    raise ValueError(f'{name} runs on the host, and rollouts need an environment on the device')
   if stack > 1:
     if len(environment.observation.shape) < 2:
       raise ValueError(f'config.data.stack: observations of {name} have no axis of channels')

@@ -75,6 +75,12 @@ def write(layout: Layout, replay: PyTree, time: Array, record: PyTree) -> PyTree
   return jax.lax.cond(time >= 0, lambda old: jax.tree.map(put, old, new), lambda old: old, replay)
 
 
+def cut(layout: Layout, replay: PyTree, time: Array) -> PyTree:
+  """Ends all episodes with the last of `time` frames, without their having terminated by that."""
+  fact = replay['fact'].at[:, (time - 1) % layout.capacity, FACTS.index('ended')].set(1)
+  return replay | {'fact': fact}
+
+
 def readable(layout: Layout, time: Array) -> tuple[Array, Array]:
   """The times at which transitions begin that can be read after `time` writes: (first, count).
 

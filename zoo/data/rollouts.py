@@ -5,18 +5,14 @@ it earned and what was to come by the values of those same parameters; and what 
 from in shuffled batches, a few times over. Then the next steps are made.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from zoo import td
 from zoo.data.arrays import permute
 from zoo.data.environment import Environment, advance
-from zoo.data.interaction import Epsilon, unit, words
+from zoo.data.experience import Epsilon, Policy, unit, words
 from zoo.types import Array, Batch, PyTree, Source
-
-Policy = Callable[..., Array]  # (params, observations) -> values [B, A]
 
 
 def rollouts(
@@ -39,9 +35,9 @@ def rollouts(
   minibatches.
 
   The state leads with environments, or parts, as that of `interaction.interact` does: {key, time:
-  int32 [], frames each environment has given; made: int32 [], batches; lane: int32 [num_envs];
-  part: int32 [parts]; environment, observation, ended: [num_envs, ...]; rollout: [num_envs,
-  steps, ...]}.
+  int32 [], frames each environment has given; made: int32 [], batches; epsilon_end: float32 [];
+  lane: int32 [num_envs]; part: int32 [parts]; environment, observation, ended: [num_envs, ...];
+  rollout: [num_envs, steps, ...]}.
 
   Args:
     environment: in which to act.
@@ -84,6 +80,7 @@ def rollouts(
       'environment': inner,
       'observation': observation,
       'ended': jnp.zeros(num_envs, bool),
+      'epsilon_end': jnp.full((), epsilon.end, jnp.float32),
       'rollout': {
         's_tm1': jnp.zeros((*ring, *frame.shape), frame.dtype),
         'a_tm1': jnp.zeros(ring, jnp.int32),
@@ -99,7 +96,7 @@ def rollouts(
     bits, keys = words(jax.vmap(jax.random.fold_in, (None, 0))(state['key'], count), 2)
     values = policy(params, seen)
     best = jnp.argmax(values, axis=-1).astype(jnp.int32)
-    at_random = unit(bits[:, 1]) < epsilon.at(time * num_envs)
+    at_random = unit(bits[:, 1]) < epsilon.at(time * num_envs, state['epsilon_end'])
     action = jnp.where(at_random, (bits[:, 0] % A).astype(jnp.int32), best)
     after = jax.vmap(lambda *args: advance(environment, *args))(
       state['environment'], dead, action, keys

@@ -25,14 +25,18 @@ def gif(name: str, observations: np.ndarray, most: int = 250) -> bytes | None:
   """Draws an episode.
 
   Args:
-    name: of the environment.
-    observations: [T, ...], from its start to its end.
+    name: of the environment, whoever it is from ('gymnax:CartPole-v1').
+    observations: [T, ...], from its start to its end: what was seen, or pictures of it.
     most: frames; of a longer episode only every second, third ... is drawn.
 
   Returns:
     A GIF file, or None if nothing is known of how the observations look.
   """
-  draw = DRAWN.get(name) or (board if observations.ndim == 4 else None)
+  if observations.ndim == 4:
+    in_colour = observations.dtype == np.uint8 and observations.shape[-1] == 3
+    draw = scene if in_colour and observations.shape[1] > HEIGHT else board
+  else:
+    draw = DRAWN.get(name.rpartition(':')[2])
   if draw is None:
     return None
   every = -(-len(observations) // most)
@@ -50,6 +54,15 @@ def canvas() -> tuple[Any, Any]:
 
   picture = Image.new('RGB', (WIDTH, HEIGHT), BACK)
   return picture, ImageDraw.Draw(picture)
+
+
+def scene(seen: np.ndarray) -> Any:
+  """A picture of a scene in colour, made smaller."""
+  from PIL import Image
+
+  smaller = Image.fromarray(seen)
+  smaller.thumbnail((2 * WIDTH, 2 * HEIGHT))
+  return smaller
 
 
 def rod(pen: Any, start: Sequence[float], angle: float, length: float) -> tuple[float, float]:
@@ -110,7 +123,4 @@ DRAWN: dict[str, Callable[[np.ndarray], Any]] = {
   'Acrobot-v1': acrobot,
   'CartPole-v1': cartpole,
   'MountainCar-v0': mountain_car,
-  'gymnax:Acrobot-v1': acrobot,
-  'gymnax:CartPole-v1': cartpole,
-  'gymnax:MountainCar-v0': mountain_car,
 }

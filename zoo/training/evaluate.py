@@ -63,7 +63,8 @@ def make_evaluate(
       sums = parallel.put(sums, parallel.shared(sums))
       start = source.init(train_state.key)
       place = lambda batch: parallel.put(batch, batch_placement)
-      for index, (_, batch) in enumerate(prefetched(source, start, num_batches, place, 2)):
+      batches = prefetched(source, start, num_batches, place, 2, train_state.params)
+      for index, (_, batch) in enumerate(batches):
         sums = call(train_state, batch, jnp.int32(index), sums)
       return jax.device_get(sums).compute()
 

@@ -56,8 +56,7 @@ def run(
     steps: run until this many are done, counted from the very first.
     start: steps done already.
     steps_per_call: as in `build`.
-    prefetch: batches a thread prepares ahead, for a source on the host; 0 for one that needs the
-      current parameters.
+    prefetch: batches a thread prepares ahead, for a source on the host that does not act.
 
   Raises:
     ValueError: the steps to do are no multiple of `steps_per_call`.
@@ -76,7 +75,9 @@ def run(
 
   placement = program.parallel.split(source.spec)
   place = lambda batch: program.parallel.put(batch, placement)
-  if prefetch == 0:
+  # One that acts would do so by parameters that are steps old, whose buffers were donated, and not
+  # by the same ones when a run is gone on with.
+  if prefetch == 0 or source.acts:
     for _ in range(calls):
       source_state, batch = source.next(source_state, state.params, source.data)
       state, scalars = program.step(state, place(batch))

@@ -13,10 +13,12 @@ def prefetched(
   count: int,
   place: Callable[[Batch], Batch],
   size: int,
+  params: PyTree = None,
 ) -> Generator[tuple[PyTree, Batch], None, None]:
   """Yields (source state after the batch, batch on the devices), prepared ahead by one thread.
 
-  An exception of the source is raised here, in its turn.
+  An exception of the source is raised here, in its turn. A source that acts is given `params`,
+  which must stay as they are meanwhile: so it is in evaluation.
   """
   ready: queue.Queue = queue.Queue(maxsize=size)
   stop = threading.Event()
@@ -35,7 +37,7 @@ def prefetched(
       for _ in range(count):
         if stop.is_set():
           return
-        state, batch = source.next(state, None, source.data)
+        state, batch = source.next(state, params, source.data)
         offer((state, place(batch)))
     except BaseException as error:  # handed to the consumer, whatever it is
       offer(error)

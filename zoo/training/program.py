@@ -89,9 +89,8 @@ def build(
   if not source.on_device:
     compiled = parallel.compile(step, (state, batch), (state, one), donate=(0,))
     host = lambda key: (init_on_devices(key), source.init(key))
-    return Program(
-      parallel, host, compiled, state, None, (), (abstract_state, source.init(jax.random.key(0)))
-    )
+    held = jax.eval_shape(source.init, key) if source.acts else source.init(jax.random.key(0))
+    return Program(parallel, host, compiled, state, None, (), (abstract_state, held))
 
   abstract_source = jax.eval_shape(source.init, key)
   placed = parallel.split(abstract_source)
