@@ -5,7 +5,7 @@ How the environments step is not known here: on the device within the same progr
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,8 @@ class Epsilon(NamedTuple):
 
   def at(self, steps: Array, end: Array | None = None) -> Array:
     """The share after some steps; `end` in place of its own, if it is in a state."""
-    end = self.end if end is None else end
-    return self.start + (end - self.start) * jnp.clip(steps / self.steps, 0, 1)
+    last: Any = self.end if end is None else end
+    return self.start + (last - self.start) * jnp.clip(steps / self.steps, 0, 1)
 
 
 class Prioritized(NamedTuple):
@@ -94,7 +94,8 @@ def experience(
   nothing, from each of which an equal share of the batch is drawn, so that a device holds some of
   them. It is {key, time: int32 [], frames each environment has given; lane: int32 [num_envs];
   observation, ended: [num_envs, ...], where the environments are; epsilon_end: float32 []; replay:
-  [num_envs, capacity, ...]; part: int32 [parts]; and of prioritised replay tree, most: [parts, ...]}.
+  [num_envs, capacity, ...]; part: int32 [parts]; and of prioritised replay tree, most: [parts,
+  ...]}.
 
   Priorities are the errors of the parameters alone (|r + discount * max q_t - q_tm1|, both by
   the parameters that act), as a source knows no target network; found when a batch is drawn.
