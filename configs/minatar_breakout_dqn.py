@@ -1,6 +1,8 @@
-"""DQN breaks bricks: MinAtar Breakout as gymnax has it, one update a frame as published.
+"""DQN breaks bricks: MinAtar Breakout, one update a frame as published.
 
-Rules are those of gymnax: no sticky actions, no ramping difficulty, 1,000 frames at most.
+After a colon comes the protocol. 'gymnax' (the default, on the device) has no sticky actions and
+episodes of 1,000 frames at most; 'minatar-original' is the package of the paper, on the host: an
+action sticks by a chance of 0.1, all six actions, no limit.
 
 Source: Young and Tian 2019, MinAtar: An Atari-Inspired Testbed, whose DQN this is.
 Command: python scripts/train.py --config=configs/minatar_breakout_dqn.py --workdir=runs/breakout
@@ -10,15 +12,25 @@ Expected: not run
 
 from ml_collections import ConfigDict
 
+from zoo.names import unknown
 
-def get_config() -> ConfigDict:
+PROTOCOLS = {
+  'gymnax': 'gymnax:Breakout-MinAtar',
+  'minatar-original': 'gymnasium:MinAtar/Breakout-v0',
+}
+
+
+def get_config(protocol: str = 'gymnax') -> ConfigDict:
+  if protocol not in PROTOCOLS:
+    raise unknown('protocol', protocol, PROTOCOLS)
+  on_device = protocol == 'gymnax'
   return ConfigDict(
     {
       'model': {'name': 'dqn_minatar', 'widths': (128,)},
       'objective': {'name': 'dqn', 'double': False, 'target_every': 1_000},
       'data': {
         'loader': 'environment',
-        'name': 'gymnax:Breakout-MinAtar',
+        'name': PROTOCOLS[protocol],
         'num_envs': 1,
         'learn_every': 1,
         'batch_size': 32,
@@ -36,7 +48,7 @@ def get_config() -> ConfigDict:
       },
       'train': {
         'steps': 1_000_000,
-        'steps_per_call': 1_000,
+        'steps_per_call': 1_000 if on_device else 1,
         'log_every': 10_000,
         'eval_every': 50_000,
         'checkpoint_every': 50_000,

@@ -1,7 +1,8 @@
-"""Rainbow on a MinAtar game: --config=configs/minatar_rainbow.py:asterix.
+"""Rainbow on a MinAtar game: asterix, breakout, freeway, seaquest or space_invaders.
 
-There are asterix, breakout, freeway, seaquest and space_invaders, by the rules of gymnax. Rewards
-are not clipped, so atoms reach from 0 to 50 and not from -10 to 10.
+After a colon comes the game, after a comma the protocol, see `minatar_breakout_dqn.py`:
+`minatar_rainbow.py:freeway,minatar-original`. Rewards are not clipped, so atoms reach from 0 to 50
+and not from -10 to 10.
 
 Source: Hessel et al. 2018, Rainbow, on Young and Tian 2019, MinAtar; sizes and rates for MinAtar as
 in Obando-Ceron and Castro 2021, Revisiting Rainbow.
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 from zoo.names import unknown
 from zoo.presets import agent
 
+PROTOCOLS = {'gymnax': 'gymnax:{}-MinAtar', 'minatar-original': 'gymnasium:MinAtar/{}-v0'}
 GAMES = {
   'asterix': 'Asterix',
   'breakout': 'Breakout',
@@ -25,15 +27,18 @@ GAMES = {
 
 
 def get_config(game: str = 'breakout') -> ConfigDict:
-  if game not in GAMES:
-    raise unknown('game', game, GAMES)
+  game, _, protocol = game.partition(',')
+  protocol = protocol or 'gymnax'
+  for what, name, table in (('game', game, GAMES), ('protocol', protocol, PROTOCOLS)):
+    if name not in table:
+      raise unknown(what, name, table)
   config = ConfigDict(
     {
       'model': {'name': 'dqn_minatar', 'v_min': 0.0, 'v_max': 50.0},
       'objective': {'name': 'dqn', 'target_every': 1_000},
       'data': {
         'loader': 'environment',
-        'name': f'gymnax:{GAMES[game]}-MinAtar',
+        'name': PROTOCOLS[protocol].format(GAMES[game]),
         'num_envs': 4,
         'learn_every': 4,
         'batch_size': 32,
@@ -43,7 +48,7 @@ def get_config(game: str = 'breakout') -> ConfigDict:
       'optimizer': {'name': 'adam', 'learning_rate': 2.5e-4, 'eps': 3.125e-4},
       'train': {
         'steps': 1_000_000,
-        'steps_per_call': 1_000,
+        'steps_per_call': 1_000 if protocol == 'gymnax' else 1,
         'log_every': 10_000,
         'eval_every': 50_000,
         'checkpoint_every': 50_000,

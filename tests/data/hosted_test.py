@@ -122,3 +122,8 @@ def test_a_worker_that_was_killed_is_an_error_and_closing_waits_for_nobody():
     vector.step(action)
   vector.close()
   assert not multiprocessing.active_children()
+
+
+def test_minatar_by_its_own_rules_needs_its_package():
+  with pytest.raises(ValueError, match=r'MinAtar.* pip install .zoo-jax\[minatar\]'):
+    make_environment('gymnasium:MinAtar/Breakout-v0')

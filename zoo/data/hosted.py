@@ -146,6 +146,8 @@ def of_gymnasium(name: str, processes: bool = False) -> HostEnvironment:
     import gymnasium as gym
   except ImportError:
     raise ValueError(f'{full} needs gymnasium, which {missing}') from None
+  if name.startswith('MinAtar/'):
+    register_minatar(full)
   if name not in gym.registry:
     raise unknown('environment of Gymnasium', name, gym.registry)
   try:
@@ -194,6 +196,24 @@ def of_gymnasium(name: str, processes: bool = False) -> HostEnvironment:
   frame = jax.ShapeDtypeStruct(seen.shape, dtype)
   limit = spec.max_episode_steps if spec else None
   return HostEnvironment(full, int(actions.n), frame, limit or UNLIMITED, make)
+
+
+def register_minatar(name: str) -> None:
+  """Lets Gymnasium know the games of the MinAtar package: by the rules of its paper.
+
+  References:
+    Young and Tian 2019, MinAtar: An Atari-Inspired Testbed.
+  """
+  try:
+    from minatar import gym as games  # pyright: ignore[reportMissingImports]
+  except ImportError:
+    raise ValueError(
+      f"{name} needs MinAtar, which is not installed: pip install 'zoo-jax[minatar]'"
+    ) from None
+  import gymnasium
+
+  if 'MinAtar/Breakout-v0' not in gymnasium.registry:
+    games.register_envs()
 
 
 def first_line(error: BaseException) -> str:
