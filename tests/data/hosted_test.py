@@ -124,6 +124,7 @@ def test_a_worker_that_was_killed_is_an_error_and_closing_waits_for_nobody():
   assert not multiprocessing.active_children()
 
 
-def test_minatar_by_its_own_rules_needs_its_package():
+def test_minatar_by_its_own_rules_needs_its_package(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'minatar', None)
   with pytest.raises(ValueError, match=r'MinAtar.* pip install .zoo-jax\[minatar\]'):
-    make_environment('gymnasium:MinAtar/Breakout-v0')
+    of_gymnasium('MinAtar/Breakout-v0')

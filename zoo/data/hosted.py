@@ -157,7 +157,9 @@ def of_gymnasium(name: str, processes: bool = False) -> HostEnvironment:
   except (gym.error.Error, ImportError, AttributeError) as error:
     raise ValueError(f'{full} cannot be made: {first_line(error)}') from error
   seen, actions, spec = one.observation_space, one.action_space, one.spec
-  drawn = {'render_mode': 'rgb_array'} if 'rgb_array' in one.metadata['render_modes'] else {}
+  # Pictures of MinAtar are of floats, at which Gymnasium warns; its boards show as much.
+  pictures = 'rgb_array' in one.metadata['render_modes'] and not name.startswith('MinAtar/')
+  drawn = {'render_mode': 'rgb_array'} if pictures else {}
   one.close()
   if not isinstance(actions, gym.spaces.Discrete) or actions.start != 0:
     raise ValueError(f'{full} has no discrete actions from 0 on, which Q-learning needs')
