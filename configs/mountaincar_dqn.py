@@ -1,13 +1,16 @@
 """DQN drives a weak car up a hill: MountainCar-v0, 120,000 environment steps.
 
-Rewards are the same until the goal, which random actions hardly find: transitions of several steps
-bring back faster what is known of it.
+Rewards are the same until the goal, which random actions hardly find. With transitions of three
+steps, a rate of 3e-3 and a target close behind all ten seeds arrive. With ten steps two of ten never did, with one step and a target
+copied every 150 updates none.
 
 Source: Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et
 al. 2016 (double); the environment is that of Moore 1990.
 Command: python scripts/train.py --config=configs/mountaincar_dqn.py --workdir=runs/mountaincar_dqn
-Hardware: 2 CPU cores (AMD EPYC), 19 s, compilation included.
-Expected: return -147.2 over 128 greedy episodes (one seed); a task that is solved has -110.
+Hardware: 2 CPU cores (AMD EPYC), 95 s for ten seeds at once, compilation included
+(--config.train.seeds=10).
+Expected: return over 128 greedy episodes, ten seeds: interquartile mean -100.5, 95% interval -101.6
+to -100.0.
 """
 
 from ml_collections import ConfigDict
