@@ -5,8 +5,8 @@ al. 2016 (double); the environment is that of Sutton 1996.
 Command: python scripts/train.py --config=configs/acrobot_dqn.py --workdir=runs/acrobot_dqn
 Hardware: 2 CPU cores (AMD EPYC), 101 s for ten seeds at once, compilation included
 (--config.train.seeds=10).
-Expected: return over 128 greedy episodes, ten seeds: interquartile mean -79.2, 95% interval -80.5 to
--77.3. Transitions of one step: with those of three it was -83.4 (and -80.8 at half the rate).
+Expected: return over 128 greedy episodes, ten seeds: interquartile mean -79.2, 95% interval -80.5
+to -77.3. Transitions of one step: with those of three it was -83.4 (and -80.8 at half the rate).
 """
 
 from ml_collections import ConfigDict
