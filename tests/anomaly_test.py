@@ -28,7 +28,12 @@ def judged():
   state, _ = program.init(jax.random.key(0))
   judges = make_judges(experiment, program.state)
   shown = make_preview(experiment, program.state)(state)
-  return experiment, jax.device_get(state.params), {s: j(state) for s, j in judges.items()}, shown
+  return (
+    experiment,
+    jax.device_get(state.params),
+    {s: j(state)[0] for s, j in judges.items()},
+    shown,
+  )
 
 
 def scores_of(experiment, params, split):

@@ -173,7 +173,7 @@ def test_a_config_is_judged_and_shown(condition):
     experiment.objective, experiment.tx, experiment.dataset.train, experiment.parallel
   )
   state, _ = program.init(jax.random.key(0))
-  figures = make_judges(experiment, program.state)['validation'](state)
+  (figures,) = make_judges(experiment, program.state)['validation'](state)
   expected = {'loss', 'real_accuracy', 'fake_accuracy', 'spread'}
   expected |= {'fd_zoo', 'fd_zoo_floor', 'precision', 'recall'}
   assert set(figures) == expected | ({'class_accuracy'} if condition != 'none' else set())

@@ -120,3 +120,13 @@ def test_bad_input_is_named():
     build(head='c15')
   with pytest.raises(ValueError, match=r"'nature' takes observations \[36 or more.*not \[4\]"):
     build(torso='nature')
+
+
+def test_observations_are_divided_by_their_scale():
+  x = jnp.array([[2.0, 30.0], [4.0, 60.0]])
+  scaled, plain = QNetwork(scale=(2.0, 30.0)), QNetwork()
+  params = plain.init(jax.random.key(0), x, train=False)
+  want = plain.apply(params, jnp.array([[1.0, 1.0], [2.0, 2.0]]), train=False)
+  np.testing.assert_allclose(scaled.apply(params, x, train=False), want, rtol=1e-6)
+  with pytest.raises(ValueError, match='scale must be 2 numbers above 0'):
+    QNetwork(scale=(1.0, 2.0, 3.0)).init(jax.random.key(0), x, train=False)

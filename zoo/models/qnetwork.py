@@ -102,7 +102,7 @@ class QNetwork(nn.Module):
     if self.scale:
       if len(self.scale) not in (1, x.shape[-1]) or min(self.scale) <= 0:
         raise ValueError(f'scale must be {x.shape[-1]} numbers above 0, not {self.scale}')
-      x = x / jnp.array(self.scale, dtype)
+      x = x / jnp.array(self.scale, dtype).reshape(*(1,) * (x.ndim - 1), -1)
     x = TORSOS[self.torso](x, act, dtype)
     x = x.reshape(x.shape[0], -1)
     for width in self.widths[:-1]:
