@@ -74,7 +74,10 @@ def stable_baselines3() -> Call:
 
 
 def rejax(seeds: int) -> Call:
-  """Rejax, in JAX too: its iterations as it scans them, mapped over seeds."""
+  """Rejax, in JAX too: its iterations as it scans them, mapped over seeds.
+
+  Rejax 0.1.3 needs gymnax 0.0.9, which is not that of our extra: see --peer_python.
+  """
   import jax
   from rejax import DQN  # pyright: ignore[reportMissingImports]
 

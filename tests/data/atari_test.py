@@ -46,6 +46,7 @@ def test_a_game_is_cut_off_after_so_many_frames():
   assert environment.max_steps == 20
 
 
+@pytest.mark.slow
 def test_a_lost_life_is_an_end_only_where_it_is_to_be_learnt_from():
   environment = of_atari('Breakout', Atari(episodic_life=True))
   _, steps = played(environment, 0, 800, count=4)

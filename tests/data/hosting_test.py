@@ -102,7 +102,9 @@ def params_for(inner, stack: int = 1):
   return module.init(jax.random.key(0), jnp.zeros((1, *seen)), train=False)['params']
 
 
-@pytest.mark.parametrize(('stack', 'prioritized'), [(1, False), (3, True)])
+@pytest.mark.parametrize(
+  ('stack', 'prioritized'), [pytest.param(1, False, marks=pytest.mark.slow), (3, True)]
+)
 def test_batches_are_those_of_the_device_bit_for_bit(stack, prioritized):
   """Some episodes terminate, others are cut off; the ring is written more than once around."""
   inner = wander()
@@ -223,7 +225,8 @@ def test_environments_that_do_not_start_are_tried_twice():
     source.next(source.init(KEY), params_for(inner), ())
 
 
-@pytest.mark.parametrize('strategy', ['pmap', pytest.param('sharded', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('strategy', ['pmap', 'sharded'])
 def test_batches_are_split_over_devices(strategy):
   """The replay is on one of them; parameters are those of one device, by plain SGD."""
 

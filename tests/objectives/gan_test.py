@@ -317,6 +317,7 @@ def test_the_generator_waits_for_its_critic():
     np.testing.assert_allclose(scalars['grad_norm'] ** 2, total, rtol=1e-5)
 
 
+@pytest.mark.slow  # tests/strategies_test.py has the GAN too
 def test_jit_pmap_and_sharded_train_alike_with_two_optimisers():
   """Under SGD: Adam hides a gradient that is n times too big. Latents differ, so they are given."""
   states = {}

@@ -12,6 +12,7 @@ SIDE_BY_SIDE = [
 ]
 
 
+@pytest.mark.slow
 def test_seeds_and_rates_side_by_side(tmp_path):
   said = command.train_to_end(tmp_path, *SIDE_BY_SIDE)
   summary = json.loads((tmp_path / 'summary.json').read_text())
