@@ -18,17 +18,10 @@ Expected: not run.
 
 from ml_collections import ConfigDict
 
-PROTOCOLS = {
-  'nature-noop30': {'noop_max': 30, 'sticky': 0.0, 'full_action_space': False},
-  'machado-sticky': {'noop_max': 0, 'sticky': 0.25, 'full_action_space': True},
-}
+from zoo.presets import atari
 
 
 def get_config(game: str = 'pong') -> ConfigDict:
-  game, _, protocol = game.partition(',')
-  protocol = protocol or 'nature-noop30'
-  if protocol not in PROTOCOLS:
-    raise ValueError(f'unknown protocol {protocol!r}; there are: {", ".join(PROTOCOLS)}')
   return ConfigDict(
     {
       'model': {'name': 'dqn_nature'},
@@ -36,8 +29,7 @@ def get_config(game: str = 'pong') -> ConfigDict:
       'objective': {'name': 'dqn', 'double': False, 'target_every': 2_500},
       'data': {
         'loader': 'environment',
-        'name': f'atari:{game}',
-        **PROTOCOLS[protocol],
+        **atari(game),
         'num_envs': 1,
         'learn_every': 4,
         'batch_size': 32,

@@ -11,47 +11,25 @@ Expected: not run.
 
 from ml_collections import ConfigDict
 
-PROTOCOLS = {
-  'nature-noop30': {'noop_max': 30, 'sticky': 0.0, 'full_action_space': False},
-  'machado-sticky': {'noop_max': 0, 'sticky': 0.25, 'full_action_space': True},
-}
+from zoo.presets import agent, atari
 
 
 def get_config(game: str = 'pong') -> ConfigDict:
-  game, _, protocol = game.partition(',')
-  protocol = protocol or 'nature-noop30'
-  if protocol not in PROTOCOLS:
-    raise ValueError(f'unknown protocol {protocol!r}; there are: {", ".join(PROTOCOLS)}')
-  return ConfigDict(
+  config = ConfigDict(
     {
-      'model': {
-        'name': 'dqn_nature',
-        'head': 'c51',
-        'num_atoms': 51,
-        'v_min': -10.0,
-        'v_max': 10.0,
-        'dueling': True,
-        'noisy': True,
-      },
+      'model': {'name': 'dqn_nature', 'num_atoms': 51, 'v_min': -10.0, 'v_max': 10.0},
       # Four steps of the game are one of learning: 8,000 of them between two targets.
-      'objective': {'name': 'dqn', 'double': True, 'target_every': 2_000},
+      'objective': {'name': 'dqn', 'target_every': 2_000},
       'data': {
         'loader': 'environment',
-        'name': f'atari:{game}',
-        **PROTOCOLS[protocol],
+        **atari(game),
         'num_envs': 1,
         'learn_every': 4,
         'batch_size': 32,
         'replay_size': 1_000_000,
         'warmup': 20_000,
         'stack': 4,
-        'n_step': 3,
         'clip_rewards': True,
-        'epsilon_start': 0.0,
-        'epsilon_end': 0.0,
-        'prioritized': True,
-        'priority_exponent': 0.5,
-        'importance_start': 0.4,
         'importance_steps': 50_000_000,
         'validation': 8,
         'test': 32,
@@ -71,3 +49,5 @@ def get_config(game: str = 'pong') -> ConfigDict:
       },
     }
   )
+  config.update(agent('rainbow'))
+  return config

@@ -192,7 +192,7 @@ def test_a_game_is_played_by_a_protocol(name):
   assert (data.sticky, data.noop_max, data.full_action_space) == (0.25, 0, True)
   data = get_config('breakout').data
   assert (data.sticky, data.noop_max, data.full_action_space) == (0, 30, False)
-  with pytest.raises(ValueError, match="unknown protocol 'nature'; there are: nature-noop30, mach"):
+  with pytest.raises(ValueError, match="unknown protocol 'nature'; did you mean 'nature-noop30'"):
     get_config('pong,nature')
 
 

@@ -72,13 +72,17 @@ class Experiment(NamedTuple):
   @property
   def members(self) -> list[Member]:
     """The runs side by side: one, mostly."""
-    settings = self.settings
-    return members_of(settings.seed, settings.seeds, dict(settings.sweep))
+    return runs_of(self.settings)
 
   @property
   def is_population(self) -> bool:
     """Whether there are several, so that states have an axis of members."""
     return len(self.members) > 1
+
+
+def runs_of(settings: TrainSettings) -> list[Member]:
+  """The runs that settings ask for, side by side."""
+  return members_of(settings.seed, settings.seeds, dict(settings.sweep))
 
 
 def complete_config(values: Mapping[str, Any]) -> config_dict.ConfigDict:
@@ -165,8 +169,7 @@ def make_experiment(
   settings = TrainSettings(**values['train'])
   # What is cheap to check comes before data is read.
   tx = make_optimizer(**optimizer, total_steps=settings.steps)
-  several = len(members_of(settings.seed, settings.seeds, dict(settings.sweep))) > 1
-  one_device = several and settings.parallel == 'auto'
+  one_device = settings.parallel == 'auto' and len(runs_of(settings)) > 1
   parallel = parallelize('jit' if one_device else settings.parallel, devices)
   augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}

@@ -1,7 +1,7 @@
 """Whole runs side by side: one compiled program in which every array has an axis of members.
 
 Members differ by their seed, and so in parameters, data and everything random, and by numbers that
-are leaves of their states (`Sweep`). What all of them share is how far they are: counts are without
+are leaves of their states (`SWEPT`). What all of them share is how far they are: counts are without
 the axis, so that what depends on a count alone (where a replay is written, whether a target network
 moves) stays one decision for all, and no scatter.
 """

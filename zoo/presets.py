@@ -40,6 +40,29 @@ AGENTS: dict[str, Sections] = {
 }
 
 
+# How a game of Atari is played: options of the section `data`.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+  'nature-noop30': {'noop_max': 30, 'sticky': 0.0, 'full_action_space': False},
+  'machado-sticky': {'noop_max': 0, 'sticky': 0.25, 'full_action_space': True},
+}
+
+
+def atari(argument: str) -> dict[str, Any]:
+  """Options of 'GAME' or 'GAME,PROTOCOL'; 'nature-noop30' by default.
+
+  Raises:
+    ValueError: an unknown protocol, with the nearest there is.
+
+  References:
+    Machado et al. 2018, Revisiting the Arcade Learning Environment.
+  """
+  game, _, protocol = argument.partition(',')
+  protocol = protocol or 'nature-noop30'
+  if protocol not in PROTOCOLS:
+    raise unknown('protocol', protocol, PROTOCOLS)
+  return {'name': f'atari:{game}', **PROTOCOLS[protocol]}
+
+
 def agent(name: str) -> Sections:
   """The sections of an agent: `config.update(agent('rainbow'))`.
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -102,9 +102,7 @@ def load_environment(
     raise ValueError(f'{name} runs on the host, which one process must do alone')
   options = {'num_envs': num_envs, 'batch_size': batch_size, 'learn_every': learn_every}
   options |= {'n_step': n_step, 'stack': stack, 'epsilon_steps': epsilon_steps}
-  for option, value in options.items():
-    if value < 1:
-      raise ValueError(f'config.data.{option} must be at least 1, not {value}')
+  at_least_one(options)
   for option, value in (
     ('learn_every', learn_every),
     ('replay_size', replay_size),
@@ -114,14 +112,8 @@ def load_environment(
       raise ValueError(
         f'config.data.{option}={value} is no multiple of config.data.num_envs={num_envs}'
       )
-  for option, value in (
-    ('discount', discount),
-    ('epsilon_start', epsilon_start),
-    ('epsilon_end', epsilon_end),
-    ('eval_epsilon', eval_epsilon),
-  ):
-    if not 0 <= value <= 1:
-      raise ValueError(f'config.data.{option} must be in [0, 1], not {value}')
+  chances = {'discount': discount, 'eval_epsilon': eval_epsilon}
+  within_one(chances | {'epsilon_start': epsilon_start, 'epsilon_end': epsilon_end})
   if warmup > replay_size:
     raise ValueError(
       f'config.data.warmup={warmup} is more than config.data.replay_size={replay_size} holds'
@@ -174,21 +166,49 @@ def load_environment(
       clip_rewards=clip_rewards,
       parts=parts,
     )
-    splits = {'validation': validation, 'test': test}
-    evaluation = {
-      split: judge(policy, count, draw, eval_epsilon)
-      for draw, (split, count) in enumerate(splits.items(), 1)
-      if count
-    }
-    given = {'num_actions': environment.num_actions}
-    shape = 'x'.join(map(str, seen.observation.shape))
-    note = (
-      f'{name}: observations {np.dtype(seen.observation.dtype)} {shape}, '
-      f'{environment.num_actions} actions, replay {needed / 2**20:.1f} MiB'
-    )
-    return Dataset(train, evaluation, given, notes=(note,), environment=seen, bind=bind)
+    judge_by = functools.partial(judge, policy, epsilon=eval_epsilon)
+    dataset = dataset_of(seen, train, judge_by, validation, test)
+    note = f'{dataset.notes[0]}, replay {needed / 2**20:.1f} MiB'
+    return dataset._replace(notes=(note,), bind=bind)
 
   return bind(nobody)
+
+
+def dataset_of(
+  environment: Any, train: Source, judge: Callable[..., Source], validation: int, test: int
+) -> Dataset:
+  """What is made by acting, with episodes to be judged by.
+
+  Args:
+    environment: as it is seen.
+    train: to learn from.
+    judge: (count, draw) -> a source of so many episodes.
+    validation: how many to choose by; none if 0.
+    test: likewise, for the final figures.
+  """
+  splits = {'validation': validation, 'test': test}
+  evaluation = {
+    split: judge(count, draw) for draw, (split, count) in enumerate(splits.items(), 1) if count
+  }
+  seen, actions = environment.observation, environment.num_actions
+  shape = 'x'.join(map(str, seen.shape))
+  note = f'{environment.name}: observations {np.dtype(seen.dtype)} {shape}, {actions} actions'
+  given = {'num_actions': actions}
+  return Dataset(train, evaluation, given, notes=(note,), environment=environment)
+
+
+def at_least_one(options: Mapping[str, int]) -> None:
+  """Refuses an option below 1."""
+  for option, value in options.items():
+    if value < 1:
+      raise ValueError(f'config.data.{option} must be at least 1, not {value}')
+
+
+def within_one(options: Mapping[str, float]) -> None:
+  """Refuses an option that is not in [0, 1]."""
+  for option, value in options.items():
+    if not 0 <= value <= 1:
+      raise ValueError(f'config.data.{option} must be in [0, 1], not {value}')
 
 
 def nobody(params: Any, observations: Array, key: Array | None = None) -> Array:

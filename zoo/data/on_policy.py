@@ -1,8 +1,7 @@
 """The loader of rollouts: what the section `data` of a config says of acting without a replay."""
 
+import functools
 import math
-
-import numpy as np
 
 from zoo.data.dataset import Dataset
 from zoo.data.environment import with_stack
@@ -10,7 +9,7 @@ from zoo.data.envs import make_environment
 from zoo.data.experience import Epsilon, Policy
 from zoo.data.hosted import HostEnvironment
 from zoo.data.interaction import episodes
-from zoo.data.interactive import nobody
+from zoo.data.interactive import at_least_one, dataset_of, nobody, within_one
 from zoo.data.rollouts import rollouts
 
 
@@ -59,14 +58,9 @@ def load_rollouts(
   """
   options = {'num_envs': num_envs, 'steps': steps, 'minibatches': minibatches, 'epochs': epochs}
   options |= {'stack': stack, 'epsilon_steps': epsilon_steps}
-  for option, value in options.items():
-    if value < 1:
-      raise ValueError(f'config.data.{option} must be at least 1, not {value}')
+  at_least_one(options)
   shares = {'trace': trace, 'discount': discount}
-  shares |= {'epsilon_start': epsilon_start, 'epsilon_end': epsilon_end}
-  for option, value in shares.items():
-    if not 0 <= value <= 1:
-      raise ValueError(f'config.data.{option} must be in [0, 1], not {value}')
+  within_one(shares | {'epsilon_start': epsilon_start, 'epsilon_end': epsilon_end})
   environment = make_environment(name)
   if isinstance(environment, HostEnvironment):
     raise ValueError(f'{name} runs on the host, and rollouts need an environment on the device')
@@ -90,16 +84,7 @@ def load_rollouts(
       epsilon=Epsilon(epsilon_start, epsilon_end, epsilon_steps),
       parts=parts,
     )
-    splits = {'validation': validation, 'test': test}
-    evaluation = {
-      split: episodes(environment, policy, count, draw)
-      for draw, (split, count) in enumerate(splits.items(), 1)
-      if count
-    }
-    given = {'num_actions': environment.num_actions}
-    seen = environment.observation
-    shape = 'x'.join(map(str, seen.shape))
-    note = f'{name}: observations {np.dtype(seen.dtype)} {shape}, {environment.num_actions} actions'
-    return Dataset(train, evaluation, given, notes=(note,), environment=environment, bind=bind)
+    judge = functools.partial(episodes, environment, policy)
+    return dataset_of(environment, train, judge, validation, test)._replace(bind=bind)
 
   return bind(nobody)

@@ -149,4 +149,4 @@ def rollouts(
     'target': leaf(jnp.float32),
     'weight': leaf(jnp.float32),
   }
-  return Source(spec, init, next_batch, on_device=True)
+  return Source(spec, init, next_batch, on_device=True, acts=True)
