@@ -1,118 +1,229 @@
-"""Measures what a config describes, or a model: on synthetic batches, or its data.
+"""Measures what a config describes, or a model: its speed, and how far that is from the limit.
 
   python scripts/benchmark.py --config=configs/digits_cnn.py [--config.model.widths='(16,)']
   python scripts/benchmark.py --model=cnn --batch_size=32,64 --parallel=jit,pmap,sharded
-  python scripts/benchmark.py --config=configs/digits_mlp.py --what=loop,scan --json=FILE
-  python scripts/benchmark.py --config=configs/folder_cnn.py:PATH --what=train,input
+  python scripts/benchmark.py --suite=cpu --json=NEW.jsonl --compare=OLD.jsonl --plot=ROOFLINE.png
+  python scripts/benchmark.py --model=gpt2 --batch_size=1 --what=train,generate --dtype=f32,bf16
+  python scripts/benchmark.py --config=configs/digits_cnn.py --profile=DIR
+  python scripts/benchmark.py --config=configs/digits_cnn.py --verify
+  python scripts/benchmark.py --model=resnet50 --scaling --plot=SCALING.png
 
 --what: 'train' is the compiled training step and 'forward' the predictions, on a batch that is on
-the devices; 'input' is what comes before them, batches alone and their augmentation alone (add
---config.data.on_device=False for decoding on the host); 'loop' is the loop on the real data,
-against its own compiled step in a bare Python loop; 'scan' is many steps a call, against one a
-call, and against a plain loop (a numpy batch to the device, the step, one figure fetched). A model
-without a config is trained by SGD, with its published objective, on arrays of its published shapes.
+the devices; 'generate' decodes 128 tokens behind 32 with a cache; 'input' is what comes before the
+model, batches alone and their augmentation alone (add --config.data.on_device=False for decoding on
+the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop;
+'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to the
+device, the step, one figure fetched); 'compile' is compilation alone. A model without a config is
+trained by AdamW, with its published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
 otherwise) that each end in one wait for the device. Memory is what the compiler plans for one
 device: arguments + outputs + temporaries - outputs in the place of donated arguments. Cores are
-those of the host that this process kept busy, all of its threads together.
+those of the host that this process kept busy, all of its threads together. FLOPs are those of the
+model's products and convolutions (zoo/benchmark/flops.py); MFU is their rate as a share of what a
+product of large matrices reached in this process, and 'roof' as a share of what memory lets through
+(zoo/benchmark/roofline.py).
 
-Exit status: 0, 1 when every row has failed, 2 on bad input.
+--profile traces the training step and says where its time goes. --verify trains under jit, pmap and
+sharded, in float32, and says whether they agree. --scaling measures 1, 2, 4, ... devices and what
+they tell each other. XLA_FLAGS=--xla_force_host_platform_device_count=8 makes devices of one CPU.
+
+Exit status: 0; 1 when every row has failed, something is slower than --compare by more than
+--threshold, or strategies disagree; 2 on bad input.
 """
 
 import contextlib
 import dataclasses
 import functools
-import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 from absl import flags
 
 from zoo import cli, huge_pages, provenance
-from zoo.benchmark import MEASUREMENTS, Workload, measure, synthetic_batch
-from zoo.catalog import LOADERS, create_model, example_batch, published
-from zoo.data import arrays
-from zoo.experiment import complete_config, make_experiment
+from zoo.benchmark import (
+  MEASUREMENTS,
+  comparison,
+  measure,
+  peaks,
+  plots,
+  profile,
+  report,
+  requests,
+  roofline,
+  scaling,
+  suites,
+  verify,
+)
+from zoo.benchmark.requests import Request
+from zoo.benchmark.workload import DTYPES, Workload
+from zoo.catalog import create_model
 from zoo.names import unknown
-from zoo.training.parallel import STRATEGIES, parallelize
+from zoo.training.parallel import STRATEGIES
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'Config file; options follow as --config.section.option=value.')
 flags.DEFINE_string('model', None, 'A model by name, in place of a config.')
+flags.DEFINE_string('suite', None, f'Rows for a kind of machine: {", ".join(suites.SUITES)}.')
 flags.DEFINE_list('batch_size', [], "Batch sizes; the config's, or 32 for a model.")
 flags.DEFINE_list('parallel', [], "Strategies: jit, pmap, sharded, auto; the config's, or auto.")
+flags.DEFINE_list('dtype', [], f'Types to compute in: {", ".join(DTYPES)}; as the model says.')
 flags.DEFINE_list('what', ['train'], f'What to measure: {", ".join(MEASUREMENTS)}.')
 flags.DEFINE_integer('steps', None, 'Steps to time for each row; some seconds of them by default.')
 flags.DEFINE_string('json', None, 'File to which a line of JSON is added for every row.')
+flags.DEFINE_string('compare', None, 'File of an earlier --json to compare with.')
+flags.DEFINE_float('threshold', 0.1, 'How much slower than --compare is too slow, beyond noise.')
+flags.DEFINE_string('plot', None, 'Picture to draw: roofline, and scaling.')
+flags.DEFINE_string('profile', None, 'Folder for a trace; prints where the time of a step goes.')
+flags.DEFINE_bool('verify', False, 'Say whether jit, pmap and sharded agree.')
+flags.DEFINE_bool('scaling', False, 'Measure 1, 2, 4, ... devices.')
 
-COLUMNS = '{:16}{:9}{:>8}{:>8}{:>7}{:>11}{:>10}{:>10}{:>10}{:>13}{:>7}{:>13}{:>12}  {}'
-HEADER = (
-  *('what', 'parallel', 'devices', 'workers', 'batch', 'compile s', 'ms/step', 'p10', 'p90'),
-  *('examples/s', 'cores', 'and per core', 'memory MiB', 'times as fast as (p10-p90)'),
-)
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+VERIFIED_STEPS = 3
 
 
 def main(argv: list[str]) -> int:
-  name, make, strategies, sizes = requested(argv[1:])
+  asked = list(requested(argv[1:]))
+  before = comparison.read_rows(FLAGS.compare) if FLAGS.compare else []
   huge_pages.ask()
   jax.config.update('jax_enable_compilation_cache', False)  # it would hide what compiling takes
-  common = {
-    'name': name,
-    'flags': {flag: getattr(FLAGS, flag) for flag in ('batch_size', 'parallel', 'what', 'steps')},
-    'provenance': provenance.provenance(),
-  }
-  failures = []
+  if FLAGS.profile:
+    return profiled(asked)
+  if FLAGS.verify:
+    return verified(asked)
+  rows, status = [], 0
   with open(FLAGS.json, 'a') if FLAGS.json else contextlib.nullcontext() as file:
-    print(COLUMNS.format(*HEADER))
-    for strategy, size, what in [(p, b, w) for p in strategies for b in sizes for w in FLAGS.what]:
+    for row in scaled(asked) if FLAGS.scaling else measured(asked):
+      rows.append(row)
+      if file is not None:
+        print(json.dumps(row), file=file, flush=True)
+  if all('error' in row for row in rows):
+    status = 1
+  changes = comparison.compare_rows(rows, before)
+  for line in comparison.lines(changes, FLAGS.threshold):
+    print(line)
+  if before and not changes:
+    print(f'{FLAGS.compare} has none of these rows')
+  if FLAGS.plot:
+    plots.draw([row for row in rows if 'error' not in row], FLAGS.plot)
+  return int(status or any(change.is_slower(FLAGS.threshold) for change in changes))
+
+
+def measured(asked: list[Request]) -> Iterator[dict[str, Any]]:
+  """Measures, prints and yields the rows of every combination."""
+  print(report.header())
+  for request in asked:
+    for strategy, size, dtype, what in [
+      (p, b, d, w)
+      for p in request.strategies
+      for d in request.dtypes
+      for b in request.sizes
+      for w in request.what
+    ]:
+      common = {'name': request.name, 'label': request.label} | origin()
       try:
-        rows = measure(what, make(strategy, size), FLAGS.steps)
-        rows = [dataclasses.asdict(row) for row in rows]
-        failures.append(False)
+        work = request.make(strategy, size, dtype, None)._replace(warm=True)
+        rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps)]
+        rows = [row | limits(row, work) for row in rows]
       except Exception as error:  # whatever it is, such as too little memory, the others go on
         if FLAGS.debug:
           raise
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
         rows = [{'what': what, 'parallel': strategy, 'batch_size': size, 'error': text}]
-        failures.append(True)
       for row in rows:
-        print(describe(row), flush=True)
-        if file is not None:
-          print(json.dumps(row | common), file=file, flush=True)
-  return int(all(failures))
+        print(report.describe(row | common), flush=True)
+        yield row | common
 
 
-def requested(
-  overrides: list[str],
-) -> tuple[str, Callable[[str, int], Workload], list[str], list[int]]:
-  """What the flags ask for: (name, (strategy, batch size) -> workload, strategies, batch sizes)."""
-  if (FLAGS.config is None) == (FLAGS.model is None):
-    raise ValueError('give either --config=FILE or --model=NAME')
+def limits(row: dict[str, Any], work: Workload) -> dict[str, Any]:
+  """What a row says of its device; nothing where it computes nothing, or only compiles."""
+  if not row['model_flops'] or row['what'] == 'compile':
+    return {}
+  device = work.parallel.mesh.devices.flat[0]
+  sheet = peaks.published(row['dtype'], device.device_kind)
+  return roofline.judge(row, peaks.measured(row['dtype'], device), sheet)
+
+
+def scaled(asked: list[Request]) -> Iterator[dict[str, Any]]:
+  """Likewise of 1, 2, 4, ... devices; --batch_size counts those on each device."""
+  for request in asked:
+    for strategy in request.strategies:
+      strategy = strategy if strategy in ('pmap', 'sharded') else 'pmap'
+      for dtype, size in [(d, s) for d in request.dtypes for s in request.sizes]:
+        make = lambda strategy, size, devices, r=request, d=dtype: r.make(
+          strategy, size, d, devices
+        )
+        for row in scaling.scaling(make, strategy, size or 32, FLAGS.steps):
+          print(scaling.line(row), flush=True)
+          yield row | {'name': request.name, 'label': request.label} | origin()
+
+
+def profiled(asked: list[Request]) -> int:
+  """Traces the first combination of every request."""
+  for request in asked:
+    print(request.label)
+    work = request.make(request.strategies[0], request.sizes[0], request.dtypes[0], None)
+    for line in profile.lines(profile.profile(work, Path(FLAGS.profile))):
+      print(line)
+  return 0
+
+
+def verified(asked: list[Request]) -> int:
+  """Whether the strategies agree on every request."""
+  agree = True
+  strategies = [s for s in FLAGS.parallel or STRATEGIES if s not in ('auto', 'jit')]
+  for request in asked:
+    print(request.label)
+    make = lambda strategy, r=request: r.make(
+      strategy, r.sizes[0], r.dtypes[0] or requests.FLOAT32_IF_THERE, None
+    )
+    for verdict in verify.verify(make, FLAGS.steps or VERIFIED_STEPS, strategies):
+      print(f'  {verdict}', flush=True)
+      agree &= verdict.agrees and verdict.traces == 1
+  return int(not agree)
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+  """What all rows of this process have."""
+  names = ('batch_size', 'parallel', 'dtype', 'what', 'steps')
+  given = {flag: getattr(FLAGS, flag) for flag in names}
+  return {'flags': given, 'provenance': provenance.provenance()}
+
+
+def requested(overrides: list[str]) -> Iterator[Request]:
+  """What the flags ask for."""
+  if sum(x is not None for x in (FLAGS.config, FLAGS.model, FLAGS.suite)) != 1:
+    raise ValueError('give one of --config=FILE, --model=NAME and --suite=NAME')
   if FLAGS.steps is not None and FLAGS.steps < 1:
     raise ValueError(f'--steps must be at least 1, not {FLAGS.steps}')
-  for flag, valid in (('parallel', STRATEGIES), ('what', MEASUREMENTS)):
+  if not 0 <= FLAGS.threshold < 1:
+    raise ValueError(f'--threshold must be from 0 to 1, not {FLAGS.threshold}')
+  if sum(map(bool, (FLAGS.profile, FLAGS.verify, FLAGS.scaling))) > 1:
+    raise ValueError('give one of --profile, --verify and --scaling')
+  for flag, valid in (('parallel', STRATEGIES), ('what', MEASUREMENTS), ('dtype', DTYPES)):
     for choice in getattr(FLAGS, flag):
       if choice not in valid:
         raise unknown(f'--{flag}', choice, valid)
-  sizes = [positive(size) for size in FLAGS.batch_size]
-  if FLAGS.model is not None:
-    if overrides:
-      raise ValueError(f'{overrides[0]} changes a config, and --model has none')
+  if FLAGS.config is None and overrides:
+    raise ValueError(f'{overrides[0]} changes a config, and there is none')
+  sizes = tuple(positive(size) for size in FLAGS.batch_size)
+  choices = (tuple(FLAGS.what), sizes or (None,), tuple(FLAGS.dtype) or (None,))
+  strategies = tuple(FLAGS.parallel) or (None,)
+  if FLAGS.suite is not None:
+    for target in suites.of_platform(FLAGS.suite, jax.default_backend()):
+      yield requests.of_target(target, CONFIGS, strategies)
+  elif FLAGS.model is not None:
     create_model(FLAGS.model)  # refuses an unknown one
-    make = functools.partial(from_model, FLAGS.model)
-    return FLAGS.model, make, FLAGS.parallel or ['auto'], sizes or [32]
-  values = cli.load_config(FLAGS.config, overrides, complete_config).to_dict()
-  return (
-    Path(FLAGS.config.partition(':')[0]).stem,
-    functools.partial(from_config, values),
-    FLAGS.parallel or [values['train']['parallel']],
-    sizes or [values['data']['batch_size']],
-  )
+    make = requests.model_maker(FLAGS.model)
+    yield Request(FLAGS.model, FLAGS.model, make, *choices, strategies)
+  elif FLAGS.config is not None:
+    name = Path(FLAGS.config.partition(':')[0]).stem
+    make = requests.config_maker(FLAGS.config, overrides)
+    yield Request(name, name, make, *choices, strategies)
 
 
 def positive(text: str) -> int:
@@ -120,49 +231,6 @@ def positive(text: str) -> int:
   if not text.isdecimal() or int(text) < 1:
     raise ValueError(f'--batch_size must be whole numbers of at least 1, not {text!r}')
   return int(text)
-
-
-def from_config(values: dict[str, Any], strategy: str, size: int) -> Workload:
-  """The experiment of a config with another strategy and batch size. Reads its data."""
-  changed = {
-    'train': values['train'] | {'parallel': strategy},
-    'data': values['data'] | {'batch_size': size},
-  }
-  made = make_experiment(complete_config(values | changed))
-  decodes = 'workers' in inspect.signature(LOADERS[values['data']['loader']]).parameters
-  return Workload(
-    *(made.objective, made.tx, made.dataset.train, made.parallel, made.settings.steps_per_call),
-    augment=made.augment,
-    workers=made.settings.workers if decodes else 0,
-  )
-
-
-def from_model(name: str, strategy: str, size: int) -> Workload:
-  """A model of the zoo with its published objective, on random arrays, by SGD."""
-  parallel, spec = parallelize(strategy), example_batch(name, size)
-  objective = published(name, parallel.axis_name)
-  return Workload(objective, optax.sgd(1e-3), arrays.epochs(synthetic_batch(spec), size), parallel)
-
-
-def describe(row: dict[str, Any]) -> str:
-  """A row of the table."""
-  if 'error' in row:
-    start = COLUMNS.format(row['what'], row['parallel'], '', '', row['batch_size'], *[''] * 9)
-    return f'{start.rstrip()}  failed: {row["error"]}'
-  step, peak = row['step_ms'], row['memory_bytes'].get('peak')
-  return COLUMNS.format(
-    *(row[name] for name in ('what', 'parallel', 'devices', 'workers', 'batch_size')),
-    f'{row["compile_seconds"]:.2f}',
-    *(f'{step[q]:.3f}' for q in ('median', 'p10', 'p90')),
-    f'{row["examples_per_second"]:,.0f}',
-    f'{row["cores"]:.2f}',
-    f'{row["examples_per_core_second"]:,.0f}',
-    '-' if peak is None else f'{peak / 2**20:.1f}',
-    ', '.join(
-      f'{other}: {q["median"]:.2f} ({q["p10"]:.2f}-{q["p90"]:.2f})'
-      for other, q in row['speed'].items()
-    ),
-  ).rstrip()
 
 
 if __name__ == '__main__':

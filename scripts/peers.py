@@ -80,7 +80,7 @@ def check_torch() -> None:
 def compare(name: str, case: Case) -> dict[str, Any]:
   """Measures one case: a row."""
   from zoo import provenance
-  from zoo.timing import quantiles
+  from zoo.benchmark.timing import quantiles
 
   row = {'case': name, 'what': case.what, 'threads': FLAGS.threads}
   row['provenance'] = provenance.provenance()

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from zoo import attention_heads, cli, huge_pages, models, slimming, timing
+from zoo import attention_heads, cli, huge_pages, models, slimming
+from zoo.benchmark import timing
 from zoo.experiment import complete_config, make_experiment
 from zoo.judge import make_judges
 from zoo.metrics import show

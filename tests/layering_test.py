@@ -14,13 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # For scripts and zoo/__init__.py alone.
-TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli'}
+TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli', 'benchmark'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'decoding_cache', 'generate', 'text_stream', 'beam', 'sampling', 'translate'}
-MEASURING = {'benchmark', 'timing'}  # likewise for scripts, beside the experiment
 JOINING = {'population'}  # objective, optimiser and source, for the top
 SIBLINGS = {'objectives', 'training', 'data', 'models', 'optim', 'previews'}
-LAYERS = {'', 'interop'} | TOP | MEASURING | JOINING | SIBLINGS | DECODING
+LAYERS = {'', 'interop'} | TOP | JOINING | SIBLINGS | DECODING
 # The optimiser is two files: schedules.py is a part of it.
 SHARED = {
   *(
@@ -101,8 +100,8 @@ def test_imports_go_down_only(module):
     allowed |= {'data'} if module == 'zoo.interop.hub' else set()  # a tokenizer beside the weights
   elif layer in DECODING:
     allowed = DECODING | SHARED
-  elif layer in MEASURING | JOINING:
-    allowed = MEASURING | JOINING | SIBLINGS | SHARED
+  elif layer in JOINING:
+    allowed = JOINING | SIBLINGS | SHARED
   elif layer in SIBLINGS:
     allowed = {layer} | SHARED
   else:

@@ -291,17 +291,19 @@ def create_model(
   return with_weights(module, pretrained, inputs, options, key)
 
 
-def published(name: str, axis_name: str | None = None) -> Objective:
+def published(name: str, axis_name: str | None = None, **options: Any) -> Objective:
   """A model of the catalog with the objective that it was published to learn.
 
   Args:
     name: one of `list_models()`.
     axis_name: the mapped axis, under pmap.
+    **options: fields of its class that differ from the published ones.
   """
   entry = MODELS[name]
   given = dict(entry.given) | {'axis_name': axis_name, 'input_key': next(iter(entry.example))}
   fields = options_of(entry.module)
-  options: dict[str, Any] = {'axis_name': axis_name} if 'axis_name' in fields else {}
+  if 'axis_name' in fields:
+    options['axis_name'] = axis_name
   module = create_model(name, **options)
   given |= {field: getattr(module, field) for field in fields if field not in given}
   make = OBJECTIVES[entry.objective]

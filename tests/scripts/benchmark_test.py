@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts import command
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # What a machine that only measures models may lack.
@@ -46,6 +48,7 @@ def test_a_model_needs_no_data_backend_and_a_failing_row_leaves_the_others(tmp_p
   assert rows[0]['error'] == 'a batch of 12 cannot be divided among 8 devices'
   assert 'failed: a batch of 12 cannot be divided among 8 devices' in done.stdout
   assert len(done.stdout.splitlines()) == 1 + len(rows)
+  assert rows[1]['mfu'] > 0 and rows[1]['warm_compile_seconds'] > 0
   for row in rows:
     assert row['name'] == 'mlp'
     assert row['flags']['steps'] == 3
@@ -63,7 +66,12 @@ def test_when_all_rows_fail_the_status_says_so():
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    ([], 'give either --config=FILE or --model=NAME'),
+    ([], 'give one of --config=FILE, --model=NAME and --suite=NAME'),
+    (['--model=mlp', '--suite=cpu'], 'give one of --config=FILE, --model=NAME and --suite=NAME'),
+    (['--suite=gpu'], '--suite=gpu needs a GPU; JAX finds only a CPU'),
+    (['--model=mlp', '--dtype=f16'], "unknown --dtype 'f16'; did you mean 'bf16'?"),
+    (['--model=mlp', '--compare=absent.jsonl'], 'absent.jsonl cannot be read'),
+    (['--model=mlp', '--verify', '--scaling'], 'give one of --profile, --verify and --scaling'),
     (['--model=mlp', '--what=trian'], "unknown --what 'trian'; did you mean 'train'?"),
     (
       ['--model=mlp', '--batch_size=8,x'],
@@ -72,8 +80,34 @@ def test_when_all_rows_fail_the_status_says_so():
   ],
 )
 def test_bad_flags_are_answered_in_one_line(args, message):
-  done = script(*args)
-  assert done.returncode == 2
-  assert done.stdout == ''
-  assert len(done.stderr.splitlines()) == 1
-  assert message in done.stderr
+  assert message in command.refusal(command.run('benchmark', *args))
+
+
+@pytest.mark.slow
+def test_a_regression_is_told_by_the_status_and_a_failing_comparison_keeps_the_rows(tmp_path):
+  file, doctored = tmp_path / 'rows.jsonl', tmp_path / 'doctored.jsonl'
+  arguments = ('--model=mlp', '--parallel=jit', '--batch_size=8', '--steps=20')
+  done = script(*arguments, f'--json={file}')
+  assert done.returncode == 0, done.stderr
+  [row] = [json.loads(line) for line in file.read_text().splitlines()]
+  faster = {name: value / 1000 for name, value in row['step_ms'].items()}
+  doctored.write_text(json.dumps(row | {'step_ms': faster}))
+  done = script(*arguments, f'--compare={doctored}')
+  assert done.returncode == 1 and 'SLOWER' in done.stdout
+  slower = {name: value * 1000 for name, value in row['step_ms'].items()}
+  doctored.write_text(json.dumps(row | {'step_ms': slower}))
+  assert script(*arguments, f'--compare={doctored}').returncode == 0
+
+
+@pytest.mark.slow
+def test_strategies_of_a_config_are_verified():
+  done = script('--config=configs/digits_mlp.py', '--verify')
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count('agrees with') == 2 and 'DIFFERS' not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_profile_says_where_time_goes(tmp_path):
+  done = script('--model=mlp', '--parallel=jit', '--batch_size=8', f'--profile={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  assert 'matmul' in done.stdout and list(tmp_path.rglob('*.xplane.pb'))

@@ -5,8 +5,7 @@ import optax
 import pytest
 from PIL import Image
 
-from zoo import benchmark
-from zoo.benchmark import Workload, measure, synthetic_batch
+from zoo.benchmark import Workload, measure, measurements, synthetic_batch
 from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, parallelize
 from zoo.types import Objective, Source
@@ -58,7 +57,7 @@ def test_a_synthetic_batch_fits_its_spec_and_is_always_the_same():
 
 @pytest.mark.parametrize('on_device', [True, False])
 @pytest.mark.parametrize(
-  'make', [benchmark.train, benchmark.loop, lambda work: [benchmark.plain(work)]]
+  'make', [measurements.train, measurements.loop, lambda work: [measurements.plain(work)]]
 )
 def test_a_block_makes_its_calls_on_one_state_that_it_keeps(make, on_device, monkeypatch):
   seen = []
@@ -75,7 +74,7 @@ def test_a_block_makes_its_calls_on_one_state_that_it_keeps(make, on_device, mon
     program = build(*args)
     return program._replace(step=Counted(program.step))
 
-  monkeypatch.setattr(benchmark, 'build', counting)
+  monkeypatch.setattr(measurements, 'build', counting)
   for contestant in make(workload(on_device=on_device)):
     seen.clear()
     contestant.block(3)

@@ -7,10 +7,12 @@ compared takes turns, so that its ratio holds though the speed of the machine dr
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from zoo.benchmark.compilation import Compiled
+from zoo.benchmark.flops import Flops, main_dtype
 from zoo.training.parallel import Parallel
 
 BLOCK_SECONDS = 0.1  # at least, so that the wait at its end weighs little
@@ -21,14 +23,25 @@ Block = Callable[[int], None]  # makes so many calls; returns when the device ha
 
 
 class Contestant(NamedTuple):
-  """Something to time: `block` makes calls of `steps` steps each; the rest is as in Row."""
+  """Something to time.
+
+  Attributes:
+    what: see `Row`.
+    block: makes so many calls.
+    steps: in one call.
+    compiled: the program that it calls.
+    workers: see `Row`.
+    flops: of the model in a step; {} if it computes none, or nobody knows.
+    units: what a step makes, by name: {'tokens': 4096}. Examples are counted anyway.
+  """
 
   what: str
   block: Block
   steps: int
-  compile_seconds: float
-  memory: dict[str, int]
+  compiled: Compiled = Compiled()
   workers: int = 0
+  flops: Flops = {}  # noqa: RUF012  # never written to
+  units: dict[str, int] = {}  # noqa: RUF012
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +55,21 @@ class Row:
     batch_size: examples in a batch, over all devices.
     steps_per_call: training steps in one call.
     steps: how many were timed.
-    compile_seconds: see `compile_ahead`.
+    compile_seconds: see `Compiled`.
+    warm_compile_seconds: likewise.
     step_ms: quantiles of milliseconds a step.
     examples_per_second: at the median.
+    per_second: of whatever else a step makes, such as tokens.
     workers: threads of the config that decode a batch; 0 where nothing is decoded, or by no others.
     cores: of the host that were busy: processor seconds of this process a second.
     examples_per_core_second: for each second that a core computes, at the median: how much others
       have of the machine weighs less in it.
-    memory_bytes: see `compile_ahead`.
+    memory_bytes: see `Compiled`.
     allocated_peak_bytes: of the first device, by this process so far, earlier rows included.
+    dtype: of most that the model multiplies.
+    model_flops: of the model in a step, all devices together; None if nobody knows.
+    xla_flops: of one device in a call, see `Compiled`.
+    xla_bytes: likewise.
     speed: by earlier row: quantiles of how many times as fast this one was, in the same round.
   """
 
@@ -61,13 +80,19 @@ class Row:
   steps_per_call: int
   steps: int
   compile_seconds: float
+  warm_compile_seconds: float | None
   step_ms: dict[str, float]
   examples_per_second: float
+  per_second: dict[str, float]
   workers: int
   cores: float
   examples_per_core_second: float
   memory_bytes: dict[str, int]
   allocated_peak_bytes: int | None
+  dtype: str | None
+  model_flops: float | None
+  xla_flops: float | None
+  xla_bytes: float | None
   speed: dict[str, dict[str, float]]
 
 
@@ -98,14 +123,20 @@ def compare(
       batch_size=batch_size,
       steps_per_call=c.steps,
       steps=per_round[i] * rounds * c.steps,
-      compile_seconds=c.compile_seconds,
+      compile_seconds=c.compiled.seconds,
+      warm_compile_seconds=c.compiled.warm_seconds,
       step_ms=quantiles(1000 * seconds[i]),
       examples_per_second=batch_size / float(np.median(seconds[i])),
+      per_second={name: n / float(np.median(seconds[i])) for name, n in c.units.items()},
       workers=c.workers,
       cores=float(cores[i]),
       examples_per_core_second=batch_size / float(np.median(processor[i])),
-      memory_bytes=c.memory,
+      memory_bytes=c.compiled.memory,
       allocated_peak_bytes=(device.memory_stats() or {}).get('peak_bytes_in_use'),
+      dtype=main_dtype(c.flops),
+      model_flops=sum(c.flops.values()) or None,
+      xla_flops=c.compiled.flops,
+      xla_bytes=c.compiled.bytes,
       speed={o.what: quantiles(seconds[j] / seconds[i]) for j, o in enumerate(contestants[:i])},
     )
     for i, c in enumerate(contestants)
@@ -176,32 +207,3 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
   """Median, 10th and 90th percentile."""
   p10, median, p90 = np.quantile(values, (0.1, 0.5, 0.9))
   return {'median': float(median), 'p10': float(p10), 'p90': float(p90)}
-
-
-def compile_ahead(call: Any, *args: Any) -> tuple[float, dict[str, int]]:
-  """Compiles what `jax.jit` or `jax.pmap` returned, which then needs no compilation when called.
-
-  Args:
-    call: not called yet.
-    *args: what it will be called with.
-
-  Returns:
-    Seconds of tracing, lowering and compiling; and the bytes that the program takes on one device,
-    its code left out, as the compiler plans them: arguments, outputs, temporaries, aliased (outputs
-    in the place of donated arguments), and peak: the first three less the fourth. {} where the
-    backend does not tell.
-  """
-  start = time.perf_counter()
-  compiled = call.lower(*args).compile()
-  seconds = time.perf_counter() - start
-  found = compiled.memory_analysis()
-  if found is None:
-    return seconds, {}
-  memory = {
-    'arguments': found.argument_size_in_bytes,
-    'outputs': found.output_size_in_bytes,
-    'temporaries': found.temp_size_in_bytes,
-    'aliased': found.alias_size_in_bytes,
-  }
-  memory['peak'] = sum(memory.values()) - 2 * memory['aliased']
-  return seconds, memory

@@ -1,12 +1,11 @@
 import types
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo import timing
-from zoo.timing import Contestant, compare, compile_ahead, plan, time_in_turns, warm_up
+from zoo.benchmark import timing
+from zoo.benchmark.compilation import Compiled
+from zoo.benchmark.timing import Contestant, compare, plan, time_in_turns, warm_up
 from zoo.training import parallelize
 
 
@@ -73,8 +72,10 @@ def test_rows_count_steps_and_not_calls_and_a_drifting_machine_keeps_the_ratio(c
     return run
 
   contestants = [
-    Contestant('plain', drifting(clock.block('a', 0.001)), 1, 2.0, {}),
-    Contestant('scanned', drifting(clock.block('b', 0.008)), 32, 3.0, {'peak': 7}, workers=4),
+    Contestant('plain', drifting(clock.block('a', 0.001)), 1, Compiled(2.0)),
+    Contestant(
+      'scanned', drifting(clock.block('b', 0.008)), 32, Compiled(3.0, memory={'peak': 7}), workers=4
+    ),
   ]
   plain, scanned = compare(contestants, parallelize('pmap'), 64, steps=320)
   assert (plain.parallel, plain.devices, plain.batch_size) == ('pmap', 8, 64)
@@ -88,37 +89,3 @@ def test_rows_count_steps_and_not_calls_and_a_drifting_machine_keeps_the_ratio(c
   # 0.25 ms a step against 1 ms, however slow the machine was in the round.
   assert scanned.speed == {'plain': pytest.approx({'median': 4.0, 'p10': 4.0, 'p90': 4.0})}
   assert (scanned.compile_seconds, scanned.memory_bytes) == (3.0, {'peak': 7})
-
-
-def test_memory_counts_what_is_donated_once():
-  x = jnp.zeros(1000, jnp.float32)
-  y = jnp.ones(10, jnp.float32)
-  fn = lambda x, y: (x + y[0], y * 2)
-  _, memory = compile_ahead(jax.jit(fn), x, y)
-  tables = memory['outputs'] - 4040  # of pointers to the outputs, where a backend counts them
-  assert 0 <= tables <= 64
-  assert (memory['arguments'], memory['aliased']) == (4040, 0)
-  assert memory['peak'] == 8080 + tables + memory['temporaries']
-  _, donated = compile_ahead(jax.jit(fn, donate_argnums=0), x, y)
-  assert donated['aliased'] == 4000
-  assert donated['peak'] == 4080 + tables + donated['temporaries']
-
-
-@pytest.mark.parametrize('compiler', [jax.jit, jax.pmap])
-def test_what_was_compiled_ahead_is_not_compiled_again(compiler):
-  compiled = []
-
-  def listen(event, duration_secs, **kwargs):
-    if event.endswith('backend_compile_duration'):
-      compiled.append(event)
-
-  x = compiler(lambda x: x)(jnp.arange(8.0))  # is now where the call takes it from
-  call = compiler(lambda x: jnp.sin(x) + 1)
-  seconds, _ = compile_ahead(call, x)
-  assert seconds > 0
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
-    call(x)
-  finally:
-    jax.monitoring.clear_event_listeners()
-  assert not compiled

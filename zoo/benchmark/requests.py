@@ -1,0 +1,77 @@
+"""Workloads by what a person calls them: a config file, a model, or a target of a suite."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zoo import cli
+from zoo.benchmark.suites import Target, overrides
+from zoo.benchmark.workload import Workload, from_config, from_model, has_dtype
+from zoo.experiment import complete_config
+
+Maker = Callable[[str | None, int | None, str | None, Any], Workload]
+FLOAT32_IF_THERE = 'f32?'  # a dtype: where there is a choice
+
+
+class Request(NamedTuple):
+  """Work to measure, in every combination.
+
+  Attributes:
+    name: of the config or model.
+    label: the name with whatever else tells it from others.
+    make: (strategy, batch size, dtype, devices) -> workload; None stands for what it has.
+    what: measurements.
+    sizes: of batches.
+    dtypes: to compute in.
+    strategies: of parallelism.
+  """
+
+  name: str
+  label: str
+  make: Maker
+  what: tuple[str, ...]
+  sizes: tuple[int | None, ...]
+  dtypes: tuple[str | None, ...]
+  strategies: tuple[str | None, ...]
+
+
+def of_target(target: Target, configs: Path, strategies: tuple[str | None, ...]) -> Request:
+  """A target of a suite.
+
+  Args:
+    target: of a model, or of a config.
+    configs: the folder of configs.
+    strategies: of parallelism.
+  """
+  if target.is_model:
+    make = model_maker(target.name, target.options)
+  else:
+    make = config_maker(str(configs / f'{target.name}.py'), list(overrides(target)))
+  own = (target.what, (target.batch_size,), (target.dtype,))
+  return Request(target.name, target.label, make, *own, strategies)
+
+
+def model_maker(name: str, options: Mapping[str, Any] | None = None) -> Maker:
+  """Of a model with its published objective; batches of 32 by default."""
+
+  def make(strategy: str | None, size: int | None, dtype: str | None, devices: Any) -> Workload:
+    return from_model(name, strategy or 'auto', size or 32, chosen(name, dtype), devices, options)
+
+  return make
+
+
+def config_maker(path: str, overrides: Sequence[str]) -> Maker:
+  """Of a config file."""
+  values = cli.load_config(path, overrides, complete_config).to_dict()
+
+  def make(strategy: str | None, size: int | None, dtype: str | None, devices: Any) -> Workload:
+    return from_config(values, strategy, size, chosen(values['model']['name'], dtype), devices)
+
+  return make
+
+
+def chosen(name: str, dtype: str | None) -> str | None:
+  """The type that a model is told to compute in."""
+  if dtype == FLOAT32_IF_THERE:
+    return 'f32' if has_dtype(name) else None
+  return dtype
