@@ -7,7 +7,7 @@ CONFIG ?= configs/digits_cnn.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 
-.PHONY: train test test-slow parity peers check format clean
+.PHONY: train test test-slow parity peers reproduce check format clean
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --config=$(CONFIG) --workdir=$(WORKDIR) $(ARGS)
@@ -23,6 +23,9 @@ parity: $(VENV)/.installed-parity
 
 peers: $(VENV)/.installed-parity
 	$(BIN)/python scripts/peers.py $(ARGS)
+
+reproduce: $(VENV)/.installed  # make reproduce ROW=digits_cnn
+	$(BIN)/python scripts/reproduce.py --row=$(ROW) $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

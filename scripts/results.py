@@ -1,28 +1,28 @@
-"""Writes README's table of results from the summaries of runs under results/.
+"""Writes README's tables from what was measured.
 
-  python scripts/results.py            writes the table
-  python scripts/results.py --check    exits with 1 if the table is not what the files say
+  python scripts/results.py            writes the tables
+  python scripts/results.py --check    exits with 1 if a table is not what the files say
 
-A row is a config: results/CONFIG/seed*.json are the `summary.json` files of its runs. Of a config
-with an argument, results/CONFIG/digit3_seed0.json and so on, the runs of a seed count as one: their
-mean. results/CONFIG/seeds.json is of a run of several seeds side by side (`train.seeds`), each of
-which counts. A config that nobody ran has a row that says so.
+Of quality, a row is a config: results/CONFIG/seed*.json are the `summary.json` files of its runs.
+Of a config with an argument, results/CONFIG/digit3_seed0.json and so on, the runs of a seed count
+as one: their mean. results/CONFIG/seeds.json is of a run of several seeds side by side
+(`train.seeds`), each of which counts. Of speed, benchmarks/SUITE.jsonl has the rows of
+`scripts/benchmark.py --suite=SUITE --json=FILE`, and benchmarks/peers.jsonl those of
+`scripts/peers.py`. What nobody ran has a row that says so.
 """
 
-import json
-import statistics
 from pathlib import Path
-from typing import Any
 
 from absl import flags
+from contestants.cases import CASES
 
 from zoo import cli
-from zoo.metrics import show
+from zoo.benchmark.records import read_peers, read_suite
+from zoo.benchmark.suites import SUITES
+from zoo.benchmark.tables import peers_table, quality_table, speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN = '<!-- results: written by scripts/results.py, do not edit -->\n'
-END = '<!-- /results -->\n'
-HEADER = '| config | parameters | test | seeds | fastest run | device | versions | commit |\n'
+TABLES = ('results', 'peers', *SUITES)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('check', False, 'Only compare.')
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     raise ValueError(f'unexpected argument {argv[1]}')
   readme = ROOT / 'README.md'
   text = readme.read_text()
-  fresh = replace_table(text, make_table(ROOT / 'configs', ROOT / 'results'))
+  fresh = rewritten(text)
   if FLAGS.check:
     if fresh != text:
       print('README.md: the results are not what the files say; run python scripts/results.py')
@@ -42,71 +42,36 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def replace_table(text: str, table: str) -> str:
-  """Puts the table between its two marks.
+def rewritten(text: str) -> str:
+  """README with all its tables as the files have them."""
+  for name in TABLES:
+    text = replace_table(text, name, make_table(name))
+  return text
+
+
+def make_table(name: str) -> str:
+  """One of TABLES."""
+  if name == 'results':
+    return quality_table(ROOT / 'configs', ROOT / 'results')
+  file = ROOT / 'benchmarks' / f'{name}.jsonl'
+  if name == 'peers':
+    return peers_table({case: CASES[case].what for case in CASES}, read_peers(file))
+  return speed_table(SUITES[name], read_suite(file))
+
+
+def replace_table(text: str, name: str, table: str) -> str:
+  """Puts a table between its two marks.
 
   Raises:
     ValueError: there are no marks.
   """
-  before, begin, rest = text.partition(BEGIN)
-  _, end, after = rest.partition(END)
-  if not (begin and end):
-    raise ValueError('README.md has lost the marks between which the results stand')
+  begin = f'<!-- {name}: written by scripts/results.py, do not edit -->\n'
+  end = f'<!-- /{name} -->\n'
+  before, opened, rest = text.partition(begin)
+  _, closed, after = rest.partition(end)
+  if not (opened and closed):
+    raise ValueError(f'README.md has lost the marks between which the table {name!r} stands')
   return before + begin + table + end + after
-
-
-def make_table(configs: Path, results: Path) -> str:
-  """A Markdown table with one row per config."""
-  rows = [
-    make_row(path.stem, read_runs(results / path.stem)) for path in sorted(configs.glob('*.py'))
-  ]
-  return HEADER + '|---|---|---|---|---|---|---|---|\n' + ''.join(rows)
-
-
-def read_runs(folder: Path) -> list[dict[str, Any]]:
-  """The summaries of a config's runs.
-
-  Raises:
-    ValueError: a file without its provenance.
-  """
-  runs = []
-  for path in sorted(folder.glob('*seed*.json')):
-    run = json.loads(path.read_text())
-    if not run.get('provenance', {}).get('git_commit'):
-      raise ValueError(f'{path} does not say which commit it was measured at')
-    if 'members' in run:
-      alone = {name: value for name, value in run.items() if name != 'members'}
-      runs += [
-        alone | {'seed': run['seed'] + i, 'metrics': figures}
-        for i, figures in enumerate(run['members'].values())
-      ]
-    else:
-      runs.append(run | {'seed': int(path.stem.rpartition('seed')[2])})
-  return runs
-
-
-def make_row(name: str, runs: list[dict[str, Any]]) -> str:
-  """The row of a config: what its runs were judged by, mean and standard deviation over seeds."""
-  if not runs:
-    return f'| `{name}` | | not run | | | | | |\n'
-  figure = runs[0].get('best', 'accuracy')
-  of_seeds: dict[int, list[float]] = {}
-  for run in runs:
-    of_seeds.setdefault(run['seed'], []).append(run['metrics']['test'][figure])
-  values = [statistics.mean(of_seed) for of_seed in of_seeds.values()]
-  spread = f' ± {show(figure, statistics.stdev(values))}' if len(values) > 1 else ''
-  seconds = min(run['seconds'] for run in runs)  # the others shared the machine with more
-  origin = runs[0]['provenance']
-  platform = origin['platform']
-  device = (
-    f'{origin["cpu_cores"]} cores, {origin["cpu"]}' if platform == 'cpu' else origin['device_kind']
-  )
-  versions = ', '.join(f'{k} {origin["versions"][k]}' for k in ('jax', 'flax'))
-  commits = ', '.join(sorted({run['provenance']['git_commit'][:8] for run in runs}))
-  shown = f'{figure.replace("_", " ")} {show(figure, statistics.mean(values))}{spread}'
-  cells = [f'`{name}`', f'{runs[0]["parameters"]:,}', shown, str(len(values))]
-  cells += [f'{seconds:.0f} s', device, versions, commits]
-  return f'| {" | ".join(cells)} |\n'
 
 
 if __name__ == '__main__':
