@@ -4,8 +4,12 @@
   python scripts/train.py ... --config.optimizer.learning_rate=1e-3
   python scripts/train.py ... --config.train.seeds=8 [--sweep.optimizer.learning_rate=1e-3,3e-3]
 
-The last runs eight seeds of each rate side by side in one compiled program; its figures are means
-over all, with their spread, and summary.json has those of every member.
+  python scripts/train.py ... --sweep.optimizer.name=adamw,lamb --sweep.model.widths='(16,),(32,)'
+
+The third runs eight seeds of each rate side by side in one compiled program; its figures are means
+over all, with their spread, and summary.json has those of every member. The last changes the
+program: its four runs come one after another, each in a folder of its own below the run directory,
+where sweep.json says which is best.
 
 Exit status: 0 when the run is complete, 2 on bad input, 3 when training met a value that is not
 finite, 75 when a signal stopped it (all is saved; the same command goes on).
@@ -19,8 +23,9 @@ from typing import Any
 
 import jax
 from absl import flags
+from ml_collections import config_dict
 
-from zoo import cli, huge_pages, provenance
+from zoo import cli, huge_pages, provenance, sweep
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.judge import make_judges
 from zoo.metrics import show
@@ -49,9 +54,30 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main(argv: list[str]) -> int:
-  config = cli.load_config(FLAGS.config, argv[1:], complete_config)
+  overrides, runs = sweep.combinations(argv[1:])
+  load = lambda chosen: cli.load_config(FLAGS.config, [*overrides, *chosen], complete_config)
+  configs = [load(chosen) for chosen in runs]  # all of them, before the first is trained
   huge_pages.ask()
   workdir = Path(FLAGS.workdir)
+  if len(runs) == 1 and not runs[0]:
+    return train_config(configs[0], workdir)
+  folders = [sweep.folder_of(chosen) for chosen in runs]
+  statuses = {}
+  for folder, config in zip(folders, configs, strict=True):
+    print(f'{folder}:')
+    statuses[folder] = train_config(config, workdir / folder)
+    if statuses[folder] not in (0, EXIT_NONFINITE):  # a run that diverges leaves the others
+      return statuses[folder]
+  if complete := [folder for folder in folders if not statuses[folder]]:
+    found = sweep.summarize(workdir, complete)
+    for folder, metrics in found['runs'].items():
+      print(f'{folder}: {describe(metrics, found["by"])}')
+    print(f'best: {found["best"]}')
+  return max(statuses.values())
+
+
+def train_config(config: config_dict.ConfigDict, workdir: Path) -> int:
+  """Trains one run, or several side by side. Returns the exit status."""
   with Interrupt() as interrupt, RunLock(workdir):
     changed = check_config(workdir, config.to_dict())
     experiment = make_experiment(config, **({} if changed else kept(workdir)))
