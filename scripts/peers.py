@@ -40,6 +40,7 @@ WARM_UP = 3  # calls, after the one that compiles
 BLOCK_SECONDS = 2.0  # of steps, at least
 REST = 0.5  # seconds; OpenMP's threads spin for 0.2 after a step
 PAGED = ' in huge pages'
+os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # of a GPU that they share
 PAGES = {'': 'glibc.malloc.hugetlb=0', PAGED: 'glibc.malloc.hugetlb=1'}
 
 
@@ -54,15 +55,28 @@ def main(argv: list[str]) -> int:
   if FLAGS.rounds < 1 or FLAGS.threads < 1:
     raise ValueError('--rounds and --threads must be at least 1')
   check_torch()
+  chosen = FLAGS.cases or [
+    name for name in CASES if has_accelerator() or not CASES[name].accelerator
+  ]
+  for name in chosen:
+    if CASES[name].accelerator and not has_accelerator():
+      raise ValueError(f'--cases={name} is for an accelerator, and JAX finds only a CPU')
   failed = False
   with open(FLAGS.json, 'a') if FLAGS.json else contextlib.nullcontext() as file:
-    for name in FLAGS.cases or CASES:
+    for name in chosen:
       row = compare(name, CASES[name])
       print(describe(row), flush=True)
       failed |= 'error' in row
       if file is not None:
         print(json.dumps(row), file=file, flush=True)
   return int(failed)
+
+
+def has_accelerator() -> bool:
+  """Whether JAX finds more than a CPU."""
+  import jax
+
+  return jax.default_backend() != 'cpu'
 
 
 def check_torch() -> None:

@@ -21,6 +21,7 @@ class Case(NamedTuple):
     ours: makes our step. Run in the process of that contestant alone, like those of `peers`.
     peers: make the step of each peer, by name.
     unit: what is counted.
+    accelerator: whether it is too large for a CPU.
   """
 
   what: str
@@ -28,6 +29,7 @@ class Case(NamedTuple):
   ours: Callable[[], Call]
   peers: dict[str, Callable[[], Call]]
   unit: str = 'tokens'
+  accelerator: bool = False
 
 
 def zoo_step(objective: Any, tx: Any, examples: dict[str, np.ndarray]) -> Call:

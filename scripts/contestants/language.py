@@ -79,6 +79,8 @@ class Decode(NamedTuple):
 
 SMALL = GPT(50257, 1024, 12, 768, 12, batch_size=1, length=256)
 CHARS = GPT(65, 256, 6, 384, 6, batch_size=12, length=256)  # nanoGPT's for characters
+# As it is trained on accelerators, its table rounded up as is kind to them.
+LONG = GPT(50304, 1024, 12, 768, 12, batch_size=32, length=1024)
 LSTM_LM = Recurrent(10_000, 2, 512, batch_size=32, length=128)
 
 
@@ -146,6 +148,16 @@ def gpt_case(what: str, size: GPT, dtype: str) -> Case:
   )
 
 
+def long_case() -> Case:
+  """Against the fastest that PyTorch has on a GPU."""
+  peers = {
+    'torch.compile': lambda: in_torch().gpt(LONG, 'bfloat16', compiled=True),
+    'torch.compile, cuDNN attention': lambda: in_torch().gpt(LONG, 'bfloat16', True, cudnn=True),
+  }
+  case = gpt_case('train GPT-2 124M', LONG, 'bfloat16')
+  return case._replace(peers=peers, accelerator=True)
+
+
 def decode_case(batch_size: int) -> Case:
   task = Decode(SMALL, batch_size)
   length = f'{task.prompt_length} + {task.new_tokens} tokens'
@@ -157,11 +169,12 @@ def decode_case(batch_size: int) -> Case:
   )
 
 
-def lstm_case() -> Case:
-  size = LSTM_LM
+def lstm_case(batch_size: int, accelerator: bool = False) -> Case:
+  size = LSTM_LM._replace(batch_size=batch_size)
   return Case(
-    'train LSTM 2 x 512, vocabulary 10k, batch 32 x 128, float32',
+    f'train LSTM 2 x 512, vocabulary 10k, batch {batch_size} x 128, float32',
     size.batch_size * size.length,
     lambda: zoo_lstm(size),
     {'torch.nn.LSTM': lambda: in_torch().lstm(size)},
+    accelerator=accelerator,
   )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from contestants.case import Call
 from contestants.images import ADAM, LATENT_SIZE, SGD, WIDTH, Pictures
+from contestants.pytorch_device import finished, mixed, put
 from torch import nn
 from torch.nn import functional
 
@@ -15,8 +16,8 @@ LAYOUT = torch.channels_last
 def tensors(pictures: Pictures) -> tuple[Any, Any]:
   """The pictures, [B, C, H, W] with channels last in memory, and their classes."""
   batch = pictures.batch()
-  image = torch.from_numpy(batch['image']).permute(0, 3, 1, 2).contiguous(memory_format=LAYOUT)
-  return image, torch.from_numpy(batch['label'])
+  image = put(batch['image']).permute(0, 3, 1, 2).contiguous(memory_format=LAYOUT)
+  return image, put(batch['label'])
 
 
 def resnet(pictures: Pictures, dtype: str, compiled: bool) -> Call:
@@ -37,13 +38,13 @@ def resnet(pictures: Pictures, dtype: str, compiled: bool) -> Call:
   images, labels = tensors(pictures)
 
   def call() -> None:
-    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == 'bfloat16'):
+    with mixed(dtype):
       loss = functional.cross_entropy(forward(images), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
-  return call
+  return finished(call)
 
 
 def conv(channels: int, width: int, stride: int = 1, size: int = 3) -> Any:
@@ -103,4 +104,4 @@ def dcgan(pictures: Pictures) -> Call:
     of_generator.step()
     discriminator.requires_grad_(True)
 
-  return call
+  return finished(call)

@@ -1,35 +1,47 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """The peers in PyTorch of language models, each at its best settings."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from contestants.case import Call
 from contestants.language import GPT, LEARNING_RATE, WEIGHT_DECAY, Decode, Recurrent
+from contestants.pytorch_device import finished, mixed, put
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def gpt(size: GPT, dtype: str, compiled: bool) -> Call:
-  """The same in PyTorch: fused attention and AdamW, autocast for bfloat16."""
+def gpt(size: GPT, dtype: str, compiled: bool, cudnn: bool = False) -> Call:
+  """The same in PyTorch: fused attention and AdamW, autocast for bfloat16.
+
+  Args:
+    size: of model and batch.
+    dtype: to compute in.
+    compiled: by torch.compile.
+    cudnn: attention by cuDNN, on a GPU; PyTorch chooses one if not.
+  """
   torch.manual_seed(0)
   model = gpt_module(size)
   optimizer = torch.optim.AdamW(
     model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
   )
   forward = torch.compile(model) if compiled else model
-  batch = {name: torch.from_numpy(x) for name, x in size.batch().items()}
+  batch = {name: put(x) for name, x in size.batch().items()}
+
+  attention = lambda: sdpa_kernel(SDPBackend.CUDNN_ATTENTION) if cudnn else nullcontext()
 
   def call() -> None:
-    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == 'bfloat16'):
+    with mixed(dtype), attention():
       logits = forward(batch['tokens'])
       loss = functional.cross_entropy(logits.flatten(0, 1), batch['targets'].flatten())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
-  return call
+  return finished(call)
 
 
 def lstm(size: Recurrent) -> Call:
@@ -40,7 +52,7 @@ def lstm(size: Recurrent) -> Call:
   head = nn.Linear(size.width, size.vocab_size)
   parameters = nn.ModuleList([embedding, lstm, head]).parameters()
   optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-  batch = {name: torch.from_numpy(np.ascontiguousarray(x.T)) for name, x in size.batch().items()}
+  batch = {name: put(np.ascontiguousarray(x.T)) for name, x in size.batch().items()}
 
   def call() -> None:
     logits = head(lstm(embedding(batch['tokens']))[0])
@@ -49,7 +61,7 @@ def lstm(size: Recurrent) -> Call:
     loss.backward()
     optimizer.step()
 
-  return call
+  return finished(call)
 
 
 def gpt_module(size: GPT) -> Any:
@@ -85,7 +97,9 @@ def gpt_module(size: GPT) -> Any:
           nn.init.normal_(parameter, std=0.02)
 
     def forward(self, tokens: Any) -> Any:
-      x = self.token_embedding(tokens) + self.position_embedding(torch.arange(tokens.shape[1]))
+      x = self.token_embedding(tokens) + self.position_embedding(
+        torch.arange(tokens.shape[1], device=tokens.device)
+      )
       for block in self.blocks:
         x = block(x)
       return functional.linear(self.final_norm(x), self.token_embedding.weight)
@@ -106,9 +120,9 @@ def decode(task: Decode) -> Call:
     n_head=size.num_heads,
   )
   model = transformers.GPT2LMHeadModel(config).eval()
-  tensors = {name: torch.from_numpy(x) for name, x in task.tensors().items()}
+  tensors = {name: put(x) for name, x in task.tensors().items()}
   model.transformer.load_state_dict(tensors)  # the head is tied to it
-  prompts = torch.from_numpy(task.prompts())
+  prompts = put(task.prompts())
   wanted = {'max_new_tokens': task.new_tokens, 'min_new_tokens': task.new_tokens}
 
   def call() -> list[list[int]]:
@@ -122,4 +136,4 @@ def decode(task: Decode) -> Call:
       )
     return found[:, task.prompt_length :].tolist()
 
-  return call
+  return finished(call)

@@ -10,6 +10,7 @@ from tests.scripts import command
   [
     ('--cases=gpt_f23', "'gpt_f23'; did you mean 'gpt_f32'?"),
     ('--rounds=0', '--rounds'),
+    ('--cases=gpt2_long', '--cases=gpt2_long is for an accelerator, and JAX finds only a CPU'),
     ('--peer_python=/no/such/python', '--peer_python=/no/such/python: No such file'),
   ],
 )
