@@ -16,6 +16,7 @@ import optax
 
 from zoo.names import unknown
 from zoo.optim import set_learning_rate
+from zoo.training.evaluate import acting
 from zoo.training.parallel import Parallel
 from zoo.training.program import Program, scan_steps
 from zoo.training.step import init_state, make_train_step
@@ -179,8 +180,9 @@ def evaluate_population(
 
   def one(state: TrainState, data: PyTree) -> PyTree:
     source_state, sums = source.init(state.key), None
+    used = acting(objective, source, state)
     for index in batches:
-      source_state, batch = source.next(source_state, state.params, data)
+      source_state, batch = source.next(source_state, used, data)
       key = jax.random.fold_in(state.key, index)
       new = objective.evaluate(state.params, state.extras, batch, key)
       sums = new if sums is None else jax.tree.map(jnp.add, sums, new)

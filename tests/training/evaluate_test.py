@@ -7,7 +7,8 @@ import pytest
 
 from tests.training import toy
 from zoo.data import arrays
-from zoo.training import make_evaluate, parallelize
+from zoo.objectives import with_ema
+from zoo.training import build, make_evaluate, parallelize
 
 STRATEGIES = ('jit', 'pmap', 'sharded')
 
@@ -38,3 +39,28 @@ def test_an_endless_source_is_refused():
   parallel = parallelize('jit')
   with pytest.raises(ValueError, match=re.escape('this one has no num_batches')):
     make_evaluate(toy.objective(), arrays.epochs(toy.data(8), 8), parallel, None)
+
+
+@pytest.mark.parametrize('acts', [True, False])
+def test_who_acts_to_be_judged_acts_by_what_is_used(acts):
+  """As an average of the parameters is, where there is one."""
+  parallel = parallelize('jit')
+  test, given = toy.data(8), []
+  one = arrays.one_pass(test, 8)
+
+  def next_batch(state, params, data):
+    jax.debug.callback(lambda x: given.append(float(x)), jax.tree.leaves(params)[0].ravel()[0])
+    return one.next(state, params, data)
+
+  objective = with_ema(toy.objective(), 0.5)
+  train = arrays.epochs(toy.data(100), 32)
+  program = build(objective, optax.sgd(0.3), train, parallel)
+  state, source_state = program.init(jax.random.key(0))
+  state, *_ = program.step(state, source_state, program.data)
+  source = one._replace(next=next_batch, acts=acts)
+  make_evaluate(objective, source, parallel, program.state)(state)
+  jax.effects_barrier()
+  first = lambda tree: float(jax.tree.leaves(tree)[0].ravel()[0])
+  average, trained = first(state.extras['ema']), first(state.params)
+  assert average != trained
+  assert given == [average if acts else trained]

@@ -12,6 +12,13 @@ from zoo.types import Array, Batch, Metrics, Objective, PyTree, Source, TrainSta
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
+def acting(objective: Objective, source: Source, state: TrainState) -> PyTree:
+  """The parameters that a source acts by to be judged: those that are used, such as an average."""
+  if not source.acts:
+    return state.params  # which it does not look at
+  return objective.variables(state.params, state.extras)['params']
+
+
 def make_evaluate(
   objective: Objective, source: Source, parallel: Parallel, state: PyTree
 ) -> Evaluate:
@@ -63,7 +70,8 @@ def make_evaluate(
       sums = parallel.put(sums, parallel.shared(sums))
       start = source.init(train_state.key)
       place = lambda batch: parallel.put(batch, batch_placement)
-      batches = prefetched(source, start, num_batches, place, 2, train_state.params)
+      used = acting(objective, source, train_state)
+      batches = prefetched(source, start, num_batches, place, 2, used)
       for index, (_, batch) in enumerate(batches):
         sums = call(train_state, batch, jnp.int32(index), sums)
       return jax.device_get(sums).compute()
@@ -75,12 +83,14 @@ def make_evaluate(
   data = parallel.put(source.data, parallel.shared(source.data))
 
   def over_all(state: TrainState, source_state: PyTree, data: PyTree) -> Metrics:
+    used = acting(objective, source, state)
+
     def add(carry: tuple[PyTree, Metrics], index: Array) -> tuple[tuple[PyTree, Metrics], None]:
       source_state, sums = carry
-      source_state, batch = source.next(source_state, state.params, data)
+      source_state, batch = source.next(source_state, used, data)
       return (source_state, jax.tree.map(jnp.add, sums, on_batch(state, batch, index))), None
 
-    source_state, batch = source.next(source_state, state.params, data)
+    source_state, batch = source.next(source_state, used, data)
     first = on_batch(state, batch, jnp.int32(0))
     (_, sums), _ = jax.lax.scan(add, (source_state, first), jnp.arange(1, num_batches))
     return total(sums)
