@@ -84,6 +84,89 @@ def test_a_gradient_of_a_gradient():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
+HOWS = {
+  'plain': ((3, 3), (1, 1), 'SAME', (1, 1)),
+  'strided': ((3, 2), (2, 1), ((1, 2), (0, 1)), (1, 1)),
+  'transposed': ((4, 4), (1, 1), ((2, 2), (2, 2)), (2, 2)),
+  '1 x 1': ((1, 1), (1, 1), 'VALID', (1, 1)),
+  'strided 1 x 1': ((1, 1), (2, 2), 'VALID', (1, 1)),
+  'tiles': ((2, 2), (2, 2), 'VALID', (1, 1)),
+}
+
+
+def value_and_gradients(how):
+  window, strides, padding, up = how
+
+  def call(x, kernel):
+    function = lambda x, kernel: conv.conv(x, kernel, strides, padding, up)
+    y, vjp = jax.vjp(function, x, kernel)
+    return y, vjp(jnp.cos(y))
+
+  arrays = lambda members, dtype: (
+    jax.random.normal(jax.random.key(1), (*members, 2, 6, 8, 3), dtype),
+    jax.random.normal(jax.random.key(2), (*members, *window, 3, 5), dtype),
+  )
+  return call, arrays
+
+
+def close(found, expected, dtype):
+  tolerance = 1e-4 if dtype == 'float32' else 0.05
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=tolerance, atol=tolerance
+    ),
+    found,
+    expected,
+  )
+
+
+@pytest.mark.parametrize('few', [0, 100])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0)])
+@pytest.mark.parametrize('how', HOWS)
+def test_mapped_is_as_one_after_the_other(how, axes, dtype, few, monkeypatch):
+  monkeypatch.setattr(conv, 'FEW_PLACES', few)
+  call, arrays = value_and_gradients(HOWS[how])
+  x, kernel = (a if axis == 0 else a[0] for a, axis in zip(arrays((3,), dtype), axes, strict=True))
+  of = lambda a, axis, i: a if axis is None else a[i]
+  one = jax.jit(call)
+  each = [one(of(x, axes[0], i), of(kernel, axes[1], i)) for i in range(3)]
+  expected = jax.tree.map(lambda *a: jnp.stack(a), *each)
+  close(jax.jit(jax.vmap(call, axes))(x, kernel), expected, dtype)
+
+
+def test_mapped_twice():
+  """As members are, each of which maps over environments."""
+  call, arrays = value_and_gradients(HOWS['plain'])
+  x, kernel = arrays((2, 3), 'float32')
+  each = jax.vmap(jax.vmap(call))
+  expected = [[call(x[i, j], kernel[i, j]) for j in range(3)] for i in range(2)]
+  expected = jax.tree.map(
+    lambda *a: jnp.stack(a).reshape(2, 3, *a[0].shape), *(y for ys in expected for y in ys)
+  )
+  close(jax.jit(each)(x, kernel), expected, 'float32')
+  shared = jax.jit(jax.vmap(jax.vmap(call, (0, None))))(x, kernel[:, 0])
+  expected = jax.vmap(lambda x, k: jax.vmap(call)(x, jnp.stack([k] * 3)))(x, kernel[:, 0])
+  close(shared, expected, 'float32')
+
+
+def test_a_gradient_of_a_gradient_of_members():
+  call, arrays = value_and_gradients(HOWS['plain'])
+  penalty = lambda x, kernel: jnp.sum(jnp.square(call(x, kernel)[1][0]))
+  x, kernel = arrays((2,), 'float32')
+  found = jax.jit(jax.vmap(jax.grad(penalty, (0, 1))))(x, kernel)
+  each = [jax.grad(penalty, (0, 1))(x[i], kernel[i]) for i in range(2)]
+  close(found, jax.tree.map(lambda *a: jnp.stack(a), *each), 'float32')
+
+
+@pytest.mark.parametrize(('platform', 'grouped'), [('cpu', False), ('cuda', True)])
+def test_only_on_cpus_members_are_no_groups(platform, grouped):
+  call, arrays = value_and_gradients(HOWS['plain'])
+  step = jax.jit(jax.vmap(call))
+  program = jax.export.export(step, platforms=[platform])(*arrays((3,), 'float32')).mlir_module()
+  assert ('feature_group_count = 3' in program) == grouped
+
+
 def test_other_platforms_get_the_program_of_flax():
   """What is lowered for a GPU has as many convolutions, and no products in their place."""
 

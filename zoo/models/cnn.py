@@ -127,4 +127,6 @@ def pool(x: Array, kind: str) -> Array:
   B, H, W, C = x.shape
   h, w = min(2, H), min(2, W)
   x = x[:, : H // h * h, : W // w * w].reshape(B, H // h, h, W // w, w, C)
-  return POOLINGS[kind]([x[:, :, i, :, j] for i in range(h) for j in range(w)])
+  # Split, not indexed: on a CPU the gradient takes a fifth of the time.
+  rows = [jnp.squeeze(row, 2) for row in jnp.split(x, h, 2)]
+  return POOLINGS[kind]([jnp.squeeze(part, 3) for row in rows for part in jnp.split(row, w, 3)])

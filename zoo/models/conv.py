@@ -8,11 +8,19 @@ gradient of a kernel of 3 x 3 on [128, 32, 32, 64] is computed at 4 Gflop/s by X
 products, on [128, 16, 16, 128] at 28 and 91, on [128, 4, 4, 512] at 80 and 96. To multiply the
 whole batch at once, and not what fits a cache, is half as fast. Inside a loop
 (`train.steps_per_call`) XLA is slower still.
+
+Under `jax.vmap` over kernels (`train.seeds`) XLA makes one grouped convolution, which takes a CPU 5
+times as long as the members one after the other: of 3 x 3 on [64, 8, 8, 32] for 8 members 54 ms and
+10 ms. So there they are computed in sequence, each as if it were alone. A step of
+`configs/digits_cnn.py` for 8 seeds took 19 times the processor time of a step for one, and takes 7
+to 8. Products over patches instead, batched over members or one after the other, took 14 to 70
+ms; a loop (`lax.map`) over members, in which XLA leaves out its fastest kernels, 21 times a step.
+Gradients of kernels of few places are XLA's there: as fast in a step, compiled in half the time.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,8 +31,10 @@ from flax.typing import Initializer
 from zoo.types import Array
 
 NHWC = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-Pairs = tuple[tuple[int, int], ...]
 CACHE_BYTES = 4 * 2**20  # between what one core has for itself and what cores share
+FEW_PLACES = (
+  100  # of a result: up to there members get gradients of kernels by XLA, see `of_kernel`
+)
 
 
 def conv(
@@ -42,8 +52,8 @@ def conv(
   """`jax.lax.conv_general_dilated`, with another gradient for the kernel on CPUs.
 
   What is not of two dimensions in NHWC, is grouped or dilates the kernel, is left to XLA. So are
-  windows that tile the picture, 1 x 1 without strides among them, which are matrix products
-  already. There is no derivative in forward mode (`jax.jvp`).
+  gradients where windows tile the picture, 1 x 1 without strides among them, which are matrix
+  products already. There is no derivative in forward mode (`jax.jvp`).
 
   Args:
     x: [B, H, W, C].
@@ -62,9 +72,9 @@ def conv(
   """
   up = tuple(lhs_dilation or (1,) * (x.ndim - 2))
   plain = x.ndim == 4 and dimension_numbers == NHWC and feature_group_count == 1
-  plain = plain and preferred_element_type is None and (max(up) == 1 or max(strides) == 1)
-  tiles = tuple(kernel.shape[:2]) == tuple(strides)
-  if not plain or tiles or any(d != 1 for d in rhs_dilation or ()):
+  plain = plain and preferred_element_type is None and precision is None
+  plain = plain and (max(up) == 1 or max(strides) == 1)
+  if not plain or any(d != 1 for d in rhs_dilation or ()):
     return jax.lax.conv_general_dilated(
       x,
       kernel,
@@ -80,59 +90,146 @@ def conv(
   if isinstance(padding, str):
     padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
   pads = tuple((int(low), int(high)) for low, high in padding)
-  return planar(x, kernel, tuple(strides), pads, up)
+  return planar(x, kernel, How(x.shape[1:3], kernel.shape[:2], tuple(strides), pads, up))
 
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def planar(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any) -> Array:
+class How(NamedTuple):
+  """What a convolution is but for its arrays.
+
+  Attributes:
+    places: (H, W) of x.
+    window: (h, w) of the kernel.
+    strides: of the window.
+    pads: (low, high) per axis of x, dilated.
+    up: by how much x is dilated.
+  """
+
+  places: tuple[int, ...]
+  window: tuple[int, ...]
+  strides: tuple[int, ...]
+  pads: tuple[tuple[int, int], ...]
+  up: tuple[int, ...]
+
+
+# The result, and what its gradients along either argument are, are linear in two arrays each. So
+# the derivatives of all three are among them.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def planar(x: Array, kernel: Array, how: How) -> Array:
   """The convolution of `conv` for its plain case."""
-  return by_xla(x, kernel, strides, pads, up)
+  single = lambda x, kernel: by_xla(x, kernel, how)
+  return by_member(single, single, examples=True)(x, kernel)
 
 
-def forward(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any):
-  return planar(x, kernel, strides, pads, up), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def of_input(dy: Array, kernel: Array, how: How) -> Array:
+  """The gradient of x, [B, H, W, C], where that of the result is dy."""
+
+  def single(dy: Array, kernel: Array) -> Array:
+    shape = (dy.shape[0], *how.places, kernel.shape[2])
+    x = jax.ShapeDtypeStruct(shape, dy.dtype)
+    return jax.linear_transpose(lambda x: by_xla(x, kernel, how), x)(dy)[0]
+
+  return by_member(single, single, examples=True)(dy, kernel)
 
 
-def backward(strides: Any, pads: Pairs, up: Any, saved: tuple[Array, Array], dy: Array):
-  x, kernel = saved
-  of_x = lambda x: by_xla(x, kernel, strides, pads, up)
-  of_kernel = lambda x: lambda kernel: by_xla(x, kernel, strides, pads, up)
-  (dx,) = jax.linear_transpose(of_x, x)(dy)
-  plain = lambda x, dy: jax.linear_transpose(of_kernel(x), kernel)(dy)[0]
-  size = (kernel.shape[0], kernel.shape[1])
-  by_products = functools.partial(kernel_gradient, size, strides, pads, up)
-  return dx, jax.lax.platform_dependent(x, dy, cpu=by_products, default=plain)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def of_kernel(x: Array, dy: Array, how: How) -> Array:
+  """The gradient of the kernel, [h, w, C, D], where that of the result is dy."""
+
+  def plain(x: Array, dy: Array) -> Array:
+    kernel = jax.ShapeDtypeStruct((*how.window, x.shape[-1], dy.shape[-1]), dy.dtype)
+    return jax.linear_transpose(lambda kernel: by_xla(x, kernel, how), kernel)(dy)[0]
+
+  products = functools.partial(kernel_gradient, how)
+  by_products = lambda x, dy: jax.lax.platform_dependent(x, dy, cpu=products, default=plain)
+  tiles = how.window == how.strides
+  single = plain if tiles else by_products
+  few = dy.shape[1] * dy.shape[2] <= FEW_PLACES
+  return by_member(single, plain if few else single)(x, dy)
 
 
-planar.defvjp(forward, backward)
+def derive(function: Any, of_first: Callable, of_second: Callable) -> None:
+  """Says what a function's gradients are: each is (first, second, gradient, how) -> it."""
+  forward = lambda a, b, how: (function(a, b, how), (a, b))
+  backward = lambda how, saved, g: (of_first(*saved, g, how), of_second(*saved, g, how))
+  function.defvjp(forward, backward)
 
 
-def by_xla(x: Array, kernel: Array, strides: Any, pads: Pairs, up: Any) -> Array:
+derive(
+  planar,
+  lambda x, kernel, g, how: of_input(g, kernel, how),
+  lambda x, kernel, g, how: of_kernel(x, g, how),
+)
+derive(
+  of_input,
+  lambda dy, kernel, g, how: planar(g, kernel, how),
+  lambda dy, kernel, g, how: of_kernel(g, dy, how),
+)
+derive(
+  of_kernel,
+  lambda x, dy, g, how: of_input(dy, g, how),
+  lambda x, dy, g, how: planar(x, g, how),
+)
+
+
+def by_member(single: Callable, of_member: Callable, examples: bool = False) -> Callable:
+  """Makes a function of two arrays one that `jax.vmap` maps as a sequence on CPUs.
+
+  Args:
+    single: what to compute, without an axis of members. On other platforms it is mapped as it is.
+    of_member: the same, as it is computed of each of several.
+    examples: whether the first array leads with examples that are independent. If it alone has
+      members, they are more of them then; if the second alone has, they are more channels.
+  """
+  call = jax.custom_batching.custom_vmap(single)
+
+  @call.def_vmap
+  def _(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+    if examples and not mapped[1]:
+      y = call(a.reshape(-1, *a.shape[2:]), b)
+      return y.reshape(size, -1, *y.shape[1:]), True
+    together = jax.vmap(single, [0 if x else None for x in mapped])
+    if examples and not mapped[0]:
+      return together(a, b), True
+    inner = by_member(of_member, of_member, examples)
+
+    def in_sequence(a: Array, b: Array) -> Array:
+      # Or every member computes again, for each place of the kernel, what they were computed from.
+      a, b = jax.lax.optimization_barrier((a, b))
+      one = lambda i: [x[i] if axis else x for x, axis in zip((a, b), mapped, strict=True)]
+      return jnp.stack([inner(*one(i)) for i in range(size)])
+
+    return jax.lax.platform_dependent(a, b, cpu=in_sequence, default=together), True
+
+  return call
+
+
+def by_xla(x: Array, kernel: Array, how: How) -> Array:
   """The same with the gradients of XLA."""
   return jax.lax.conv_general_dilated(
-    x, kernel, strides, pads, lhs_dilation=up, dimension_numbers=NHWC
+    x, kernel, how.strides, how.pads, lhs_dilation=how.up, dimension_numbers=NHWC
   )
 
 
-def kernel_gradient(
-  size: tuple[int, int], strides: Any, pads: Pairs, up: Any, x: Array, dy: Array
-) -> Array:
+def kernel_gradient(how: How, x: Array, dy: Array) -> Array:
   """The gradient of the kernel, [h, w, C, D]: a product of matrices, summed over the batch.
 
   It is of what every place of the kernel has met, [B * H' * W', h * w * C], with the gradient of
   the result, [B * H' * W', D]. As much of the batch is multiplied at a time as fits a cache.
   """
-  places = [(i, j) for i in range(size[0]) for j in range(size[1])]
-  dilated = max(up) > 1
+  places = [(i, j) for i in range(how.window[0]) for j in range(how.window[1])]
+  dilated = max(how.up) > 1
 
   def of_part(x: Array, dy: Array) -> Array:
     if dilated:
-      met = [met_by_input(place, pads, up, x, dy) for place in places]
+      met = [met_by_input(place, how, x, dy) for place in places]
       return product(x, jnp.concatenate(met, axis=-1))
-    met = [met_by_gradient(place, strides, pads, x, dy) for place in places]
+    met = [met_by_gradient(place, how, x, dy) for place in places]
     return product(jnp.concatenate(met, axis=-1), dy)
 
   where, channels = (x, dy.shape[-1]) if dilated else (dy, x.shape[-1])
@@ -147,8 +244,8 @@ def kernel_gradient(
     found, _ = jax.lax.scan(add, start, pairs)
   found = found.astype(x.dtype)
   if dilated:  # [C, h * w * D]
-    return jnp.moveaxis(found.reshape(x.shape[-1], *size, dy.shape[-1]), 0, 2)
-  return found.reshape(*size, x.shape[-1], dy.shape[-1])
+    return jnp.moveaxis(found.reshape(x.shape[-1], *how.window, dy.shape[-1]), 0, 2)
+  return found.reshape(*how.window, x.shape[-1], dy.shape[-1])
 
 
 def parts(batch_size: int, example_bytes: int) -> int:
@@ -158,29 +255,27 @@ def parts(batch_size: int, example_bytes: int) -> int:
   return next(n for n in counts if batch_size // n <= fitting)
 
 
-def met_by_gradient(
-  place: tuple[int, int], strides: Any, pads: Pairs, x: Array, dy: Array
-) -> Array:
+def met_by_gradient(place: tuple[int, int], how: How, x: Array, dy: Array) -> Array:
   """Of x, padded, what one place of the kernel meets: [B, H', W', C]."""
   zero = jnp.zeros((), x.dtype)
-  padded = jax.lax.pad(x, zero, ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-  ends = [p + s * (n - 1) + 1 for p, s, n in zip(place, strides, dy.shape[1:3], strict=True)]
+  padded = jax.lax.pad(x, zero, ((0, 0, 0), (*how.pads[0], 0), (*how.pads[1], 0), (0, 0, 0)))
+  ends = [p + s * (n - 1) + 1 for p, s, n in zip(place, how.strides, dy.shape[1:3], strict=True)]
   start, end = (0, *place, 0), (x.shape[0], *ends, x.shape[3])
-  return jax.lax.slice(padded, start, end, (1, *strides, 1))
+  return jax.lax.slice(padded, start, end, (1, *how.strides, 1))
 
 
-def met_by_input(place: tuple[int, int], pads: Pairs, up: Any, x: Array, dy: Array) -> Array:
+def met_by_input(place: tuple[int, int], how: How, x: Array, dy: Array) -> Array:
   """Of dy, padded, what x meets by one place if x is dilated: [B, H, W, D].
 
   Row h of x meets row up * h + low - place; those that are not there are zero.
   """
   config = [(0, 0, 0)]
   for axis in (0, 1):
-    first = pads[axis][0] - place[axis]
-    last = up[axis] * (x.shape[1 + axis] - 1) + first
+    first = how.pads[axis][0] - place[axis]
+    last = how.up[axis] * (x.shape[1 + axis] - 1) + first
     config.append((-first, last + 1 - dy.shape[1 + axis], 0))
   met = jax.lax.pad(dy, jnp.zeros((), dy.dtype), (*config, (0, 0, 0)))
-  return met[:, :: up[0], :: up[1]]
+  return met[:, :: how.up[0], :: how.up[1]]
 
 
 def product(x: Array, dy: Array) -> Array:
