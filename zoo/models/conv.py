@@ -32,9 +32,7 @@ from zoo.types import Array
 
 NHWC = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 CACHE_BYTES = 4 * 2**20  # between what one core has for itself and what cores share
-FEW_PLACES = (
-  100  # of a result: up to there members get gradients of kernels by XLA, see `of_kernel`
-)
+FEW_PLACES = 100  # of a result: of no more, members get gradients of kernels by XLA
 
 
 def conv(
