@@ -13,7 +13,8 @@ the devices; 'generate' decodes 128 tokens behind 32 with a cache; 'input' is wh
 model, batches alone and their augmentation alone (add --config.data.on_device=False for decoding on
 the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop;
 'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to the
-device, the step, one figure fetched); 'compile' is compilation alone. A model without a config is
+device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side, against that for
+one; 'compile' is compilation alone. A model without a config is
 trained by AdamW, with its published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
@@ -73,6 +74,7 @@ flags.DEFINE_list('parallel', [], "Strategies: jit, pmap, sharded, auto; the con
 flags.DEFINE_list('dtype', [], f'Types to compute in: {", ".join(DTYPES)}; as the model says.')
 flags.DEFINE_list('what', ['train'], f'What to measure: {", ".join(MEASUREMENTS)}.')
 flags.DEFINE_integer('steps', None, 'Steps to time for each row; some seconds of them by default.')
+flags.DEFINE_float('seconds', 5.0, 'About so long is each row timed, where --steps says nothing.')
 flags.DEFINE_string('json', None, 'File to which a line of JSON is added for every row.')
 flags.DEFINE_string('compare', None, 'File of an earlier --json to compare with.')
 flags.DEFINE_float('threshold', 0.1, 'How much slower than --compare is too slow, beyond noise.')
@@ -126,7 +128,7 @@ def measured(asked: list[Request]) -> Iterator[dict[str, Any]]:
       common = {'name': request.name, 'label': request.label} | origin()
       try:
         work = request.make(strategy, size, dtype, None)._replace(warm=True)
-        rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps)]
+        rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps, FLAGS.seconds)]
         rows = [row | limits(row, work) for row in rows]
       except Exception as error:  # whatever it is, such as too little memory, the others go on
         if FLAGS.debug:
@@ -189,7 +191,7 @@ def verified(asked: list[Request]) -> int:
 @functools.cache
 def origin() -> dict[str, Any]:
   """What all rows of this process have."""
-  names = ('batch_size', 'parallel', 'dtype', 'what', 'steps')
+  names = ('batch_size', 'parallel', 'dtype', 'what', 'steps', 'seconds')
   given = {flag: getattr(FLAGS, flag) for flag in names}
   return {'flags': given, 'provenance': provenance.provenance()}
 
@@ -200,6 +202,8 @@ def requested(overrides: list[str]) -> Iterator[Request]:
     raise ValueError('give one of --config=FILE, --model=NAME and --suite=NAME')
   if FLAGS.steps is not None and FLAGS.steps < 1:
     raise ValueError(f'--steps must be at least 1, not {FLAGS.steps}')
+  if not FLAGS.seconds > 0:
+    raise ValueError(f'--seconds must be more than 0, not {FLAGS.seconds}')
   if not 0 <= FLAGS.threshold < 1:
     raise ValueError(f'--threshold must be from 0 to 1, not {FLAGS.threshold}')
   if sum(map(bool, (FLAGS.profile, FLAGS.verify, FLAGS.scaling))) > 1:

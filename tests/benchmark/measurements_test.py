@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from zoo.benchmark import Workload, measure, measurements, synthetic_batch
+from zoo.benchmark.workload import from_model
 from zoo.experiment import complete_config, make_experiment
 from zoo.training import build, parallelize
 from zoo.types import Objective, Source
@@ -190,6 +191,25 @@ def test_scan_measures_the_steps_per_call_of_the_workload_or_32():
   assert [row.steps_per_call for row in rows] == [1, 1, 4]
   assert set(rows[2].speed) == {'plain loop', 'loop, 1 a call'}
   assert measure('scan', workload(), steps=32)[2].steps_per_call == 32
+
+
+def test_runs_side_by_side_are_measured_against_one():
+  rows = measure('seeds', workload(), steps=4)
+  assert [row.what for row in rows] == ['one run', '8 runs']
+  assert set(rows[1].speed) == {'one run'}
+  assert rows[1].memory_bytes['arguments'] > rows[0].memory_bytes['arguments']
+  with pytest.raises(ValueError, match='several seeds at once run on one device'):
+    measure('seeds', workload('pmap'), steps=1)
+
+
+def test_generation_counts_tokens_of_every_row():
+  small = {'vocab_size': 11, 'num_layers': 1, 'width': 8, 'num_heads': 2}
+  work = from_model('gpt2', 'jit', 3, options=small)
+  [row] = measure('generate', work, steps=128)
+  assert row.steps_per_call == 128 and row.batch_size == 3
+  assert row.per_second['tokens'] == pytest.approx(3 / row.step_ms['median'] * 1000)
+  with pytest.raises(ValueError, match='only language models generate'):
+    measure('generate', from_model('mlp', 'jit', 2), steps=1)
 
 
 def test_what_cannot_be_measured_says_why():

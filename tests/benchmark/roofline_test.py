@@ -6,7 +6,7 @@ from zoo.benchmark.peaks import Peak
 from zoo.benchmark.roofline import attainable, judge
 
 PEAK = Peak(flops=1e12, bandwidth=1e11)  # they meet at ten FLOPs a byte
-ROW = {'devices': 2, 'step_ms': {'median': 10.0}}
+ROW = {'devices': 2, 'steps_per_call': 1, 'step_ms': {'median': 10.0}}
 
 
 def test_below_the_ridge_memory_limits_and_above_it_the_products():
@@ -25,6 +25,8 @@ def test_a_row_is_judged_by_what_one_device_did():
 
 def test_what_xla_does_not_tell_is_left_out():
   found = judge(ROW | {'model_flops': 4e9, 'xla_flops': None, 'xla_bytes': None}, PEAK, None)
+  looped = ROW | {'model_flops': 4e9, 'xla_flops': 3e9, 'xla_bytes': 6e8, 'steps_per_call': 32}
+  assert judge(looped, PEAK, None) == found
   assert found['mfu'] == pytest.approx(0.2)
   assert [found[name] for name in ('mfu_datasheet', 'intensity', 'bound', 'roofline')] == [None] * 4
 

@@ -57,6 +57,11 @@ def test_long_calls_are_timed_in_fewer_rounds(clock, seconds, calls, rounds):
   assert plan([clock.block('a', seconds)]) == ([calls], rounds)
 
 
+def test_with_more_time_there_are_more_rounds(clock):
+  assert plan([clock.block('a', 0.2)], seconds=20.0) == ([1], 80)
+  assert plan([clock.block('a', 0.25)], seconds=1.0) == ([1], 5)
+
+
 def test_as_many_calls_are_timed_as_were_asked_for(clock):
   blocks = [clock.block('a', 1.0), clock.block('b', 1.0)]
   assert plan(blocks, [640, 20]) == ([32, 1], 20)

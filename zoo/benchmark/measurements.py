@@ -9,25 +9,32 @@ from zoo.benchmark.calls import arguments, bare, bound_flights, looped
 from zoo.benchmark.compilation import Compiled, compile_ahead
 from zoo.benchmark.flops import count
 from zoo.benchmark.inputs import inputs
-from zoo.benchmark.timing import Contestant, Row, compare, timed
+from zoo.benchmark.timing import ENOUGH_SECONDS, Contestant, Row, compare, timed
 from zoo.benchmark.workload import Workload, synthetic_batch, synthetic_source
 from zoo.generate import generate
+from zoo.population import build_population, members_of
 from zoo.training.program import build
 from zoo.types import Array, Batch, PyTree, TrainState
 
 PROMPT, NEW_TOKENS = 32, 128  # of each row that is generated
+MEMBERS = 8  # runs side by side
 
 
-def measure(what: str, work: Workload, steps: int | None = None) -> list[Row]:
+def measure(
+  what: str, work: Workload, steps: int | None = None, seconds: float = ENOUGH_SECONDS
+) -> list[Row]:
   """Runs one of MEASUREMENTS.
 
   Args:
     what: its name.
     work: what to measure it of.
-    steps: how many to time; as many as fit in a few seconds if None.
+    steps: how many to time; as many as there is time for if None.
+    seconds: of timing, about.
   """
   contestants = MEASUREMENTS[what](work)
-  return compare(contestants, work.parallel, work.batch_size, 1 if what == 'compile' else steps)
+  return compare(
+    contestants, work.parallel, work.batch_size, 1 if what == 'compile' else steps, seconds
+  )
 
 
 def train(work: Workload) -> list[Contestant]:
@@ -162,6 +169,22 @@ def plain(work: Workload) -> Contestant:
   return Contestant('plain loop', block, 1, compiled, **of_training(work))
 
 
+def seeds(work: Workload) -> list[Contestant]:
+  """The training loop's call for one run, and for MEMBERS of them side by side (`train.seeds`)."""
+  source, k = work.source, work.steps_per_call
+  members = members_of(0, MEMBERS, {})
+  programs = {
+    'one run': build(work.objective, work.tx, source, work.parallel, k),
+    f'{MEMBERS} runs': build_population(work.objective, work.tx, source, work.parallel, members, k),
+  }
+  contestants = []
+  for what, program in programs.items():
+    carry, fixed = arguments(program, source)
+    compiled = compile_ahead(program.step, *carry, fixed, warm=work.warm)
+    contestants.append(Contestant(what, bare(program, carry, fixed), k, compiled))
+  return contestants
+
+
 MEASUREMENTS = {
   'train': train,
   'forward': forward,
@@ -169,5 +192,6 @@ MEASUREMENTS = {
   'input': inputs,
   'loop': loop,
   'scan': scan,
+  'seeds': seeds,
   'compile': compilation,
 }

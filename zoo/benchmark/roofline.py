@@ -29,7 +29,8 @@ def judge(row: Mapping[str, Any], peak: Peak, sheet: Peak | None) -> dict[str, A
     None where it cannot be said.
   """
   rate = row['model_flops'] / (row['step_ms']['median'] / 1000) / row['devices']
-  known = row['xla_flops'] and row['xla_bytes']
+  # Of several steps in a call XLA counts one, but the arrays of all.
+  known = row['xla_flops'] and row['xla_bytes'] and row['steps_per_call'] == 1
   intensity = row['xla_flops'] / row['xla_bytes'] if known else None
   found = {
     'peak': peak._asdict(),

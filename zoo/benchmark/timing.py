@@ -97,7 +97,11 @@ class Row:
 
 
 def compare(
-  contestants: Sequence[Contestant], parallel: Parallel, batch_size: int, steps: int | None = None
+  contestants: Sequence[Contestant],
+  parallel: Parallel,
+  batch_size: int,
+  steps: int | None = None,
+  seconds: float = ENOUGH_SECONDS,
 ) -> list[Row]:
   """Times contestants in turns.
 
@@ -105,15 +109,16 @@ def compare(
     contestants: in the order of the rows.
     parallel: where they run.
     batch_size: examples in a batch, over all devices.
-    steps: how many to time of each; as many as ENOUGH_SECONDS allow if None.
+    steps: how many to time of each; as many as there is time for if None.
+    seconds: of timing, about.
   """
   blocks = [c.block for c in contestants]
   calls = None if steps is None else [max(1, steps // c.steps) for c in contestants]
-  per_round, rounds = plan(blocks, calls)
-  seconds, processor = time_in_turns(blocks, per_round, rounds)
-  cores = processor.sum(1) / seconds.sum(1)
+  per_round, rounds = plan(blocks, calls, seconds)
+  wall, processor = time_in_turns(blocks, per_round, rounds)
+  cores = processor.sum(1) / wall.sum(1)
   steps_of = np.array([[c.steps] for c in contestants])
-  seconds, processor = seconds / steps_of, processor / steps_of
+  wall, processor = wall / steps_of, processor / steps_of
   device = parallel.mesh.devices.flat[0]
   return [
     Row(
@@ -125,9 +130,9 @@ def compare(
       steps=per_round[i] * rounds * c.steps,
       compile_seconds=c.compiled.seconds,
       warm_compile_seconds=c.compiled.warm_seconds,
-      step_ms=quantiles(1000 * seconds[i]),
-      examples_per_second=batch_size / float(np.median(seconds[i])),
-      per_second={name: n / float(np.median(seconds[i])) for name, n in c.units.items()},
+      step_ms=quantiles(1000 * wall[i]),
+      examples_per_second=batch_size / float(np.median(wall[i])),
+      per_second={name: n / float(np.median(wall[i])) for name, n in c.units.items()},
       workers=c.workers,
       cores=float(cores[i]),
       examples_per_core_second=batch_size / float(np.median(processor[i])),
@@ -137,7 +142,7 @@ def compare(
       model_flops=sum(c.flops.values()) or None,
       xla_flops=c.compiled.flops,
       xla_bytes=c.compiled.bytes,
-      speed={o.what: quantiles(seconds[j] / seconds[i]) for j, o in enumerate(contestants[:i])},
+      speed={o.what: quantiles(wall[j] / wall[i]) for j, o in enumerate(contestants[:i])},
     )
     for i, c in enumerate(contestants)
   ]
@@ -156,20 +161,24 @@ def warm_up(block: Block) -> tuple[int, float]:
   return calls, seconds
 
 
-def plan(blocks: Sequence[Block], calls: Sequence[int] | None = None) -> tuple[list[int], int]:
+def plan(
+  blocks: Sequence[Block], calls: Sequence[int] | None = None, seconds: float = ENOUGH_SECONDS
+) -> tuple[list[int], int]:
   """Decides how to time blocks, and warms them up.
 
   Args:
     blocks: what to time, N of them.
-    calls: how many calls of each to time in all; about as many as ENOUGH_SECONDS allow if None.
+    calls: how many calls of each to time in all; about as many as there is time for if None.
+    seconds: of timing; there are more rounds if it is longer.
 
   Returns:
     How many calls of each there are in a round, and how many rounds.
   """
   if calls is None:
     found = [warm_up(block) for block in blocks]
-    rounds = int(ENOUGH_SECONDS / sum(seconds for _, seconds in found))
-    return [n for n, _ in found], min(max(rounds, FEWEST_ROUNDS), ROUNDS)
+    rounds = int(seconds / sum(taken for _, taken in found))
+    most = max(ROUNDS, int(ROUNDS * seconds / ENOUGH_SECONDS))
+    return [n for n, _ in found], min(max(rounds, FEWEST_ROUNDS), most)
   for block in blocks:
     block(2)
   rounds = min(ROUNDS, *calls)
