@@ -54,6 +54,7 @@ def test_what_a_step_takes_is_counted_in_the_units_of_the_field():
 def test_a_roofline_is_drawn_of_each_type(tmp_path):
   row = {
     'name': 'mlp',
+    'batch_size': 8,
     'what': 'train',
     'dtype': 'float32',
     'devices': 1,

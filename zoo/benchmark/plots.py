@@ -14,6 +14,8 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
 Row = Mapping[str, Any]
+PALETTE = (*COLOURS.values(), *OTHERS)
+MARKERS = 'os^Dv'
 
 
 def draw(rows: Sequence[Row], path: str | Path) -> None:
@@ -43,29 +45,29 @@ def draw(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def draw_roofline(axes: 'Axes', rows: Sequence[Row], dtype: str) -> None:
-  """FLOP/s against FLOPs a byte, both logarithmic: one point a row, below what is attainable."""
+  """FLOP/s against FLOPs a byte, both logarithmic: one point a model, below what is attainable.
+
+  Of several rows of a model and batch size the first is drawn.
+  """
   peak = Peak(**rows[0]['peak'])
   ridge = peak.flops / peak.bandwidth
   found = [row['intensity'] for row in rows]
   span = np.geomspace(min(*found, ridge) / 4, max(*found, ridge) * 4, 200)
   axes.loglog(span, [attainable(x, peak) for x in span], color=DARK, linewidth=1.5)
   axes.axvline(ridge, color=GREY, linewidth=0.8, linestyle=':')
-  for i, row in enumerate(rows):
+  models: dict[tuple[str, int], Row] = {}
+  for row in rows:
+    models.setdefault((row.get('label', row['name']), row['batch_size']), row)
+  for i, ((label, size), row) in enumerate(models.items()):
     rate = row['model_flops'] / row['devices'] / (row['step_ms']['median'] / 1000)
-    axes.plot(row['intensity'], rate, 'o', color=[*COLOURS.values(), *OTHERS][i % 7])
-    # By turns above and below, since points lie close together.
-    axes.annotate(
-      f'{row["name"]} {row["mfu"]:.0%}',
-      (row['intensity'], rate),
-      xytext=(0, 7 if i % 2 else -13),
-      textcoords='offset points',
-      ha='center',
-      fontsize=7,
-      color=DARK,
-    )
+    colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)]
+    name = f'{label}, {size}: {row["mfu"]:.0%} MFU'
+    axes.plot(row['intensity'], rate, marker, color=colour, label=name)
   axes.set_xlabel('FLOPs a byte')
   axes.set_ylabel('FLOP/s of a device')
-  axes.set_title(f'{dtype}: {peak.flops:.3g} FLOP/s, {peak.bandwidth:.3g} bytes/s measured')
+  peaks = f'{peak.flops / 1e9:,.0f} GFLOP/s, {peak.bandwidth / 1e9:,.0f} GB/s'
+  axes.set_title(f'{dtype}: {peaks} measured')
+  axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
 
 
 def draw_scaling(axes: 'Axes', rows: Sequence[Row]) -> None:
@@ -73,7 +75,7 @@ def draw_scaling(axes: 'Axes', rows: Sequence[Row]) -> None:
   timed = [row for row in rows if row['step_ms'] is not None]
   for i, label in enumerate(dict.fromkeys((r['name'], r['parallel']) for r in rows)):
     mine = [r for r in timed or rows if (r['name'], r['parallel']) == label]
-    devices, colour = [r['devices'] for r in mine], [*COLOURS.values(), *OTHERS][i % 7]
+    devices, colour = [r['devices'] for r in mine], PALETTE[i % len(PALETTE)]
     if timed:
       values = [r['examples_per_second'] for r in mine]
       axes.loglog(devices, [values[0] * n / devices[0] for n in devices], ':', color=colour)

@@ -86,13 +86,18 @@ def speed_row(name: str, row: Mapping[str, Any]) -> list[str]:
   bare = row['speed'].get('bare step')
   return [
     *(name, str(row['batch_size'])),
-    f'{step["median"]:.3g} ({step["p10"]:.3g}-{step["p90"]:.3g})',
+    f'{brief(step["median"])} ({brief(step["p10"])}-{brief(step["p90"])})',
     rate,
     f'{flops / step["median"] / 1e6:,.1f}' if flops else '',
     f'{row["mfu"]:.1%}' if row.get('mfu') else '',
     f'{1 - bare["median"]:+.1%} ({1 - bare["p90"]:+.1%} to {1 - bare["p10"]:+.1%})' if bare else '',
     measured(row),
   ]
+
+
+def brief(number: float) -> str:
+  """Three digits, or all that are before the point."""
+  return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
 
 
 def peers_table(cases: Mapping[str, str], found: Mapping[str, Any]) -> str:
