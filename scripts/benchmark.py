@@ -153,7 +153,7 @@ def scaled(asked: list[Request]) -> Iterator[dict[str, Any]]:
   """Likewise of 1, 2, 4, ... devices; --batch_size counts those on each device."""
   for request in asked:
     for strategy in request.strategies:
-      strategy = strategy if strategy in ('pmap', 'sharded') else 'pmap'
+      strategy = 'pmap' if strategy in (None, 'auto') else strategy
       for dtype, size in [(d, s) for d in request.dtypes for s in request.sizes]:
         make = lambda strategy, size, devices, r=request, d=dtype: r.make(
           strategy, size, d, devices
@@ -212,6 +212,11 @@ def requested(overrides: list[str]) -> Iterator[Request]:
     for choice in getattr(FLAGS, flag):
       if choice not in valid:
         raise unknown(f'--{flag}', choice, valid)
+  for flag in ('what', 'batch_size', 'dtype'):
+    if FLAGS.suite is not None and FLAGS[flag].present:
+      raise ValueError(f'--suite says what is measured: --{flag} has no use')
+  if FLAGS.scaling and 'jit' in FLAGS.parallel:
+    raise ValueError('--scaling is of pmap and sharded; jit is one device')
   if FLAGS.config is None and overrides:
     raise ValueError(f'{overrides[0]} changes a config, and there is none')
   sizes = tuple(positive(size) for size in FLAGS.batch_size)

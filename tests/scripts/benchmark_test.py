@@ -68,6 +68,8 @@ def test_when_all_rows_fail_the_status_says_so():
   [
     ([], 'give one of --config=FILE, --model=NAME and --suite=NAME'),
     (['--model=mlp', '--suite=cpu'], 'give one of --config=FILE, --model=NAME and --suite=NAME'),
+    (['--suite=cpu', '--what=loop'], '--suite says what is measured: --what has no use'),
+    (['--model=mlp', '--scaling', '--parallel=jit'], '--scaling is of pmap and sharded'),
     (['--suite=gpu'], '--suite=gpu needs a GPU; JAX finds only a CPU'),
     (['--model=mlp', '--dtype=f16'], "unknown --dtype 'f16'; did you mean 'bf16'?"),
     (['--model=mlp', '--compare=absent.jsonl'], 'absent.jsonl cannot be read'),

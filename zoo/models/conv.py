@@ -13,8 +13,9 @@ Under `jax.vmap` over kernels (`train.seeds`) XLA makes one grouped convolution,
 times as long as the members one after the other: of 3 x 3 on [64, 8, 8, 32] for 8 members 54 ms and
 10 ms. So there they are computed in sequence, each as if it were alone. A step of
 `configs/digits_cnn.py` for 8 seeds took 19 times the processor time of a step for one, and takes
-6.5 (idle machine; 5.9 times by the clock). Products over patches instead, batched over members or one after the other, took 14 to 70
-ms; a loop (`lax.map`) over members, in which XLA leaves out its fastest kernels, 21 times a step.
+6.5 (idle machine; 5.9 times by the clock). Products over patches instead, batched over members or
+one after the other, took 14 to 70 ms; a loop (`lax.map`) over members, in which XLA leaves out its
+fastest kernels, 21 times a step.
 Gradients of kernels of few places are XLA's there: as fast in a step, compiled in half the time.
 """
 
