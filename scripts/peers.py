@@ -54,13 +54,13 @@ def main(argv: list[str]) -> int:
       raise unknown('case', name, CASES)
   if FLAGS.rounds < 1 or FLAGS.threads < 1:
     raise ValueError('--rounds and --threads must be at least 1')
-  check_torch()
   chosen = FLAGS.cases or [
     name for name in CASES if has_accelerator() or not CASES[name].accelerator
   ]
   for name in chosen:
     if CASES[name].accelerator and not has_accelerator():
       raise ValueError(f'--cases={name} is for an accelerator, and JAX finds only a CPU')
+  check_torch()
   failed = False
   with open(FLAGS.json, 'a') if FLAGS.json else contextlib.nullcontext() as file:
     for name in chosen:

@@ -47,6 +47,8 @@ def test_models_by_name():
 
 # What differs from a smaller one by its size alone, and takes long to trace.
 LARGE = (
+  'resnet50',
+  'vit_s16',
   '_big',
   '_large',
   '_medium',

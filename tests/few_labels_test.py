@@ -165,6 +165,7 @@ def test_probes_tell_apart_what_can_be():
   assert max(probe(noise[:30], labels[:30], noise[30:], labels[30:]).values()) < 0.7
 
 
+@pytest.mark.slow
 def test_features_are_judged_by_probes_and_transferred_without_the_projection():
   experiment = experiment_of('digits_simclr', 'jit')
   program = build(

@@ -108,6 +108,7 @@ def test_prompts_in_one_batch_are_as_each_alone(family):
   assert together == alone
 
 
+@pytest.mark.slow
 def test_what_is_drawn_for_a_prompt_does_not_depend_on_the_others():
   module, params = FAMILIES['gpt2'], params_of('gpt2')
   options = {'max_new_tokens': 20, 'num_samples': 2, 'top_k': 20, 'top_p': 0.9}

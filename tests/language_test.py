@@ -96,6 +96,7 @@ def test_compiled_and_eager_gradients_agree(name):
   chex.assert_trees_all_close(compiled, eager, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scan_layers', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_preview_of_a_language_model_continues_the_validation_text(scan_layers, monkeypatch):
   monkeypatch.setitem(SMALL['pydocs_gpt_char'], 'scan_layers', scan_layers)
@@ -126,6 +127,7 @@ def test_a_preview_of_translations_is_a_table_with_the_targets():
   assert last == '0 of 24 exactly right'
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_a_model_is_used_with():
   """`variables` is what evaluation sees, and `adopt` its inverse."""
   experiment = experiment_of('pydocs_lstm', 'jit', devices=jax.devices()[:1])

@@ -55,6 +55,7 @@ def test_a_preview_of_restoration_shows_before_and_after():
   assert figures['input_psnr'] < figures['psnr'] < figures['input_psnr'] + 3
 
 
+@pytest.mark.slow
 def test_a_preview_of_a_vae_shows_reconstructions_samples_and_walks():
   pictures, figures = shown(experiment_of('digits_vae'))
   assert set(pictures) == {'reconstructions', 'samples', 'latent_walk'}

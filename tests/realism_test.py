@@ -98,6 +98,7 @@ def judged(experiment, images):
   return judge(state)
 
 
+@pytest.mark.slow
 def test_copies_of_the_split_are_at_the_floor_and_one_picture_is_not():
   experiment = gan(judge=judge_dir())
   real = examples_of(experiment.dataset.evaluation['validation'], 1000)
@@ -166,7 +167,7 @@ def test_features_are_what_the_logits_are_computed_from():
   np.testing.assert_allclose(again, features, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('condition', ['none', 'concat'])
+@pytest.mark.parametrize('condition', [pytest.param('none', marks=pytest.mark.slow), 'concat'])
 def test_a_config_is_judged_and_shown(condition):
   experiment = gan({'condition': condition}, judge=judge_dir())
   program = build(

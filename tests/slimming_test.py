@@ -33,7 +33,9 @@ def network(name):
   return module, jax.tree.unflatten(tree, moved)
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=pytest.mark.slow if 'average' in n else ()) for n in NETWORKS]
+)
 @pytest.mark.parametrize('by', [pytest.param('l1', marks=pytest.mark.slow), 'scale'])
 def test_the_slim_network_equals_the_masked_one(name, by):
   module, variables = network(name)

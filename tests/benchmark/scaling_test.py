@@ -11,7 +11,7 @@ def test_devices_are_doubled_up_to_all():
   assert counts_of(8) == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize('strategy', ['pmap', 'sharded'])
+@pytest.mark.parametrize('strategy', ['pmap', pytest.param('sharded', marks=pytest.mark.slow)])
 def test_devices_tell_each_other_their_gradients_and_little_else(strategy, tmp_path):
   make = lambda strategy, size, devices: from_model('mlp', strategy, size, devices=devices)
   rows = [row | {'name': 'mlp'} for row in scaling.scaling(make, strategy, 2)]

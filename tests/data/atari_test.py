@@ -58,6 +58,7 @@ def test_a_lost_life_is_an_end_only_where_it_is_to_be_learnt_from():
     assert all((after.terminated == after.over).all() for after in steps)
 
 
+@pytest.mark.slow
 def test_rewards_are_clipped_to_learn_from_and_not_to_judge_by():
   options = {'num_envs': 2, 'batch_size': 4, 'learn_every': 2, 'replay_size': 600, 'warmup': 400}
   data = load_environment(

@@ -106,6 +106,7 @@ def test_each_share_under_pmap_is_what_jit_makes_of_it():
     chex.assert_trees_all_close({name: x[i] for name, x in spread.items()}, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sharded_examples_give_what_whole_ones_do_without_gathering_them():
   batch, key = make_batch(), jax.random.key(6)
   mesh = jax.make_mesh((2,), ('data',), axis_types=(AxisType.Auto,))

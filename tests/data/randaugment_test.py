@@ -180,6 +180,7 @@ def test_every_image_gets_one_of_the_operations_and_all_occur():
   assert max(counts.values()) < 60  # 400 / 14 = 29, standard deviation 5
 
 
+@pytest.mark.slow
 def test_operations_follow_one_another():
   image = jnp.asarray(picture(1, size=(17, 19)) / np.float32(255))
   batch = {'image': jnp.stack([image] * 16)}

@@ -215,6 +215,7 @@ def test_packing_keeps_documents_apart_and_loses_no_token(on_device):
     np.testing.assert_array_equal((inputs == owner)[valid], ~first[valid])
 
 
+@pytest.mark.slow
 def test_a_memory_map_is_read_where_it_is_needed(tmp_path):
   path, size = tmp_path / 'tokens.bin', 5 * 10**9  # 10 GB, of which none is on the disk
   with path.open('wb') as file:

@@ -159,7 +159,7 @@ def test_an_activation_of_our_own_is_not_bert():
     bert.to_hf(TINY.clone(activation='mish'), params_of('BertModel'))
 
 
-@pytest.mark.parametrize('kind', ['token', 'class'])
+@pytest.mark.parametrize('kind', [pytest.param('token', marks=pytest.mark.slow), 'class'])
 def test_logits_and_gradients_are_those_that_torch_computed(kind):
   """Of tiny random models with one encoder; see tests/golden/make.py."""
   with np.load(GOLDEN, allow_pickle=False) as file:

@@ -54,6 +54,7 @@ def test_the_scanned_layout_and_a_padded_vocabulary_hold_the_same_model():
   chex.assert_trees_all_equal(back, tensors)
 
 
+@pytest.mark.slow
 def test_prefix_buffers_and_a_tied_head_do_not_matter():
   tensors, config = exported()
   bare = {name.removeprefix('transformer.'): x for name, x in tensors.items()}
@@ -62,6 +63,7 @@ def test_prefix_buffers_and_a_tied_head_do_not_matter():
   chex.assert_trees_all_equal(gpt2.from_hf(bare, config)[1], initial())
 
 
+@pytest.mark.slow
 def test_half_precision_becomes_float32():
   tensors, config = exported()
   half = {name: x.astype(jnp.bfloat16) for name, x in tensors.items()}

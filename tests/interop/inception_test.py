@@ -23,6 +23,7 @@ def tensors():
   return found | head
 
 
+@pytest.mark.slow
 def test_names_and_axes_are_those_of_torch():
   found = tensors()
   assert len(found) == 94 * 6 + 2  # of every convolution a kernel, and of its norm five

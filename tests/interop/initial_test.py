@@ -31,6 +31,7 @@ def test_layers_are_stacked_and_unstacked():
   chex.assert_trees_all_equal(match_params(initial(0), stacked), plain)
 
 
+@pytest.mark.slow
 def test_padding_of_the_vocabulary_may_differ_and_changes_no_logit():
   logits = TINY.apply({'params': initial(1)}, TOKENS)
   wide = match_params(initial(0, vocab_multiple=8), initial(1), vocab_size=11)

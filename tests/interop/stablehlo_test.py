@@ -19,6 +19,7 @@ def loaded(folder):
   return program, load_file(folder / 'model.safetensors')
 
 
+@pytest.mark.slow
 def test_a_language_model_runs_on_any_batch_of_any_length(tmp_path):
   variables = jax.jit(TINY.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
   spec = {'tokens': jax.ShapeDtypeStruct((1, 1), jnp.int32)}

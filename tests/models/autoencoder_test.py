@@ -19,6 +19,7 @@ def test_the_output_has_the_shape_of_the_input(shape):
   assert sum(p.size for p in jax.tree.leaves(params)) == sum(i * o + o for i, o in layers)
 
 
+@pytest.mark.slow
 def test_all_passes_through_the_code():
   module = MLPAutoencoder(widths=(16,), latent=2)
   x = jax.random.normal(KEY, (6, 5))

@@ -120,8 +120,8 @@ def close(found, expected, dtype):
   )
 
 
-@pytest.mark.parametrize('few', [0, 100])
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('few', [0, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('dtype', ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0)])
 @pytest.mark.parametrize('how', HOWS)
 def test_mapped_is_as_one_after_the_other(how, axes, dtype, few, monkeypatch):
@@ -135,6 +135,7 @@ def test_mapped_is_as_one_after_the_other(how, axes, dtype, few, monkeypatch):
   close(jax.jit(jax.vmap(call, axes))(x, kernel), expected, dtype)
 
 
+@pytest.mark.slow
 def test_mapped_twice():
   """As members are, each of which maps over environments."""
   call, arrays = value_and_gradients(HOWS['plain'])

@@ -140,6 +140,7 @@ def test_more_than_ten_layers_stay_in_order():
   assert stacked['blocks']['a'][:, 0].tolist() == list(range(12))
 
 
+@pytest.mark.slow
 def test_padding_of_the_vocabulary_changes_nothing():
   plain, padded = GPT2(**TINY), GPT2(**TINY, vocab_multiple=8)
   params = initial(padded)

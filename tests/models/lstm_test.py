@@ -155,6 +155,7 @@ def test_packed_documents_do_not_see_each_other(model):
   close(logits[2], apply(module, params, TOKENS)[2])
 
 
+@pytest.mark.slow
 def test_compiled_gradients_are_those_of_eager_execution():
   module, params = build(LSTM, num_layers=1)
 

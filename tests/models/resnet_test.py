@@ -131,6 +131,7 @@ def test_blocks_may_start_as_the_identity():
   assert np.abs(features['stage_0'] - features['stem']).max() > 0.1
 
 
+@pytest.mark.slow
 def test_stochastic_depth_leaves_the_first_block_and_drops_the_last():
   module = SMALL.clone(stage_sizes=(2,), stochastic_depth=0.5)
   variables = initial(module)

@@ -105,7 +105,7 @@ def reference(p, source, tokens, pre_norm):
   return x @ p['embedding'].T
 
 
-@pytest.mark.parametrize('pre_norm', [False, True])
+@pytest.mark.parametrize('pre_norm', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_is_what_the_paper_says(pre_norm):
   module, variables = build(encoder_layers=2, pre_norm=pre_norm)
   p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables['params'])
@@ -202,6 +202,7 @@ def test_the_logits_bias_is_added():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'options',
   [pytest.param({}, marks=pytest.mark.slow), {'pre_norm': True, 'positions': 'learned'}],
@@ -274,6 +275,7 @@ def test_decoding_with_a_cache_equals_the_whole_forward(options, chunks):
   np.testing.assert_allclose(jnp.concatenate(found, 1), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cache_may_be_reordered_by_rows():
   # As beam search does it: every leaf but the index has the batch as its leading axis.
   module, variables = build()
@@ -325,6 +327,7 @@ def test_dropout_follows_its_key_in_training_and_is_off_otherwise(rate, remat):
   np.testing.assert_allclose(logits_of(module, variables), without, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_on_float32_parameters():
   module, variables = build(dtype='bfloat16')
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}

@@ -42,6 +42,7 @@ def test_parameters_are_as_many_as_counted_by_hand():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
+@pytest.mark.slow
 def test_the_whole_is_the_decoder_behind_the_means():
   module, variables = started((5, 3, 2))
   x = jax.random.uniform(KEY, (2, 5, 3, 2))

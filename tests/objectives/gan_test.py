@@ -227,6 +227,7 @@ def test_the_gradient_of_the_sum_is_the_two_separate_gradients(options, fields):
   assert float(optax.tree.norm(separate['generator'])) > 1e-4
 
 
+@pytest.mark.slow
 def test_both_terms_score_what_is_made_once():
   """The second scoring of the same pictures by the same weights is not computed."""
   module = DCGAN(**SMALL, discriminator_norm='none')
@@ -281,6 +282,7 @@ def test_evaluation_leaves_padding_out_and_measures_the_spread():
   assert wide.compute()['spread'] != wide.compute()['spread']  # real ones do not vary: unknown
 
 
+@pytest.mark.slow
 def test_augmentation_is_of_both_kinds_and_the_generator_learns_through_it():
   shift = lambda key, batch: batch | {'image': 2 * batch['image'] + 1}
   value, _ = of_lines(lines(1, 0, 1), augment=shift)

@@ -149,6 +149,7 @@ def test_the_figures_of_a_noisy_picture_are_those_of_its_noise():
   assert figures['input_psnr'] == pytest.approx(20 * np.log10(255 / 25), abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_ensemble_turns_and_mirrors_as_the_picture_does_and_is_a_mean():
   ramp = jnp.arange(6.0)[:, None, None] * jnp.ones((6, 8, 1))  # from 0 to 5 by rows
 

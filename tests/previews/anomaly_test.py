@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from zoo.previews import anomaly
@@ -14,6 +15,7 @@ def pixels(png):
   return np.asarray(Image.open(io.BytesIO(png)).convert('RGB'))
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_where_there_are_images():
   images = RNG.uniform(size=(40, 8, 8, 1))
   shown = anomaly.preview(LABELS, SCORES, images=images)

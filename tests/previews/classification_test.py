@@ -43,6 +43,7 @@ def test_the_worst_mistake_is_shown_first_and_what_is_right_last():
   assert np.argsort(columns).tolist() == [2, 3, 0, 1]
 
 
+@pytest.mark.slow
 def test_pictures_of_any_depth_and_range():
   rng = np.random.default_rng(0)
   labels, logits = rng.integers(0, 3, 5), rng.normal(size=(5, 3))

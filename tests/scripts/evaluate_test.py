@@ -21,6 +21,7 @@ def test_the_last_checkpoint_has_the_figures_of_the_summary(moved):
   assert report['metrics'] == json.loads((moved / 'summary.json').read_text())['metrics']
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_has_the_best_logged_accuracy(moved):
   log = [json.loads(line) for line in (moved / 'metrics.jsonl').read_text().splitlines()]
   saved = [r for r in log if 'validation/accuracy' in r and r['step'] % 4 == 0]

@@ -43,6 +43,7 @@ def called(folder, inputs):
   return jax.jit(program.call)(load_file(folder / 'model.safetensors'), inputs)
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_as_it_is_evaluated(tmp_path, monkeypatch):
   monkeypatch.setenv('TFDS_DATA_DIR', str(command.home() / 'tfds'))
   workdir = command.finished()

@@ -124,6 +124,7 @@ def test_a_source_is_translated_by_beam_search(tmp_path):
   assert '--top_k means nothing for a translation' in command.refusal(done)
 
 
+@pytest.mark.slow
 def test_a_run_continues_a_prompt(tmp_path):
   (tmp_path / 'text').write_text('the quick brown fox jumps over the lazy dog. ' * 20)
   (tmp_path / 'config.py').write_text(RUN.format(tmp_path / 'text'))

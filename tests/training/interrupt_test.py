@@ -84,6 +84,7 @@ def run(what):
   return process, process.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_heeds_the_request_has_an_exit_status_of_its_own(number):
   process, output = run('leave')

@@ -35,7 +35,9 @@ def test_notebook_loop_learns():
   assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 
 
-@pytest.mark.parametrize('strategy', ['jit', 'pmap', 'sharded'])
+@pytest.mark.parametrize(
+  'strategy', ['jit', 'pmap', pytest.param('sharded', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('on_device', [True, False])
 def test_step_and_evaluation_are_each_traced_once(strategy, on_device):
   traces = []
