@@ -177,6 +177,7 @@ def test_a_beam_of_one_is_greedy_token_for_token(translator, alpha):
     np.testing.assert_array_equal(tokens, expected)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_uncached_forward(translator):
   params, source = translator
   found, scores = beam_search(

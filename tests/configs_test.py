@@ -111,11 +111,13 @@ def embedded(path) -> bool:
 LARGE = (
   'celeb_a_gan',
   'cifar10_fixmatch',
+  'folder_finetune',
   'imagenet_resnet50',
   'imagenet_vit_s16',
   'imdb_bert',
   'lm1b_transformer',
   'openwebtext_gpt2',
+  'shakespeare_gpt',
   'wmt14_transformer',
 )
 TRACED = [

@@ -100,6 +100,7 @@ def test_a_strong_augmentation_that_nothing_compares_is_refused():
     make_experiment(complete_config(values.to_dict()))
 
 
+@pytest.mark.slow
 def test_unlabeled_examples_change_what_is_learnt_and_labels_of_them_do_not():
   """Of two runs whose unlabelled examples differ in labels alone, the parameters are the same."""
   experiment = experiment_of('digits_fixmatch', 'jit')

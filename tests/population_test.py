@@ -67,6 +67,7 @@ def test_a_member_acts_stores_draws_and_learns_as_it_would_by_itself(prioritized
     chex.assert_trees_all_equal(member(source_state, 1)[name], single[1][name])
 
 
+@pytest.mark.slow
 def test_scalars_are_means_and_what_is_not_finite_is_found_in_any_member():
   source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
   tx = make_optimizer('sgd', learning_rate=0.1)

@@ -12,10 +12,11 @@ def test_devices_are_doubled_up_to_all():
 
 
 @pytest.mark.parametrize('strategy', ['pmap', pytest.param('sharded', marks=pytest.mark.slow)])
-def test_devices_tell_each_other_their_gradients_and_little_else(strategy, tmp_path):
+def test_devices_tell_each_other_their_gradients_and_little_else(strategy, tmp_path, monkeypatch):
+  monkeypatch.setattr(scaling, 'counts_of', lambda devices: [1, devices])
   make = lambda strategy, size, devices: from_model('mlp', strategy, size, devices=devices)
   rows = [row | {'name': 'mlp'} for row in scaling.scaling(make, strategy, 2)]
-  assert [(row['devices'], row['batch_size']) for row in rows] == [(1, 2), (2, 4), (4, 8), (8, 16)]
+  assert [(row['devices'], row['batch_size']) for row in rows] == [(1, 2), (8, 16)]
   for row in rows[1:]:
     assert 1.0 <= row['collective_bytes'] / row['gradient_bytes'] < 1.01
     assert row['collectives']['all-reduce'] >= 1

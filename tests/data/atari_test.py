@@ -38,6 +38,7 @@ def test_frames_are_single_grey_and_determined_by_the_seed():
   assert len(np.unique(frames(steps)[:, 0], axis=0)) > 30  # what was given stays as it was
 
 
+@pytest.mark.slow
 def test_a_game_is_cut_off_after_so_many_frames():
   environment = of_atari('pong', Atari(max_frames=80, noop_max=0))
   over = np.array([after.over for after in played(environment, 0, 43)[1]])

@@ -103,7 +103,7 @@ def params_for(inner, stack: int = 1):
 
 
 @pytest.mark.parametrize(
-  ('stack', 'prioritized'), [pytest.param(1, False, marks=pytest.mark.slow), (3, True)]
+  ('stack', 'prioritized'), [(1, False), pytest.param(3, True, marks=pytest.mark.slow)]
 )
 def test_batches_are_those_of_the_device_bit_for_bit(stack, prioritized):
   """Some episodes terminate, others are cut off; the ring is written more than once around."""

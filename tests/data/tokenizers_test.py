@@ -114,6 +114,7 @@ def test_fingerprints_tell_tokenizers_apart(bpe):
     tokenizers.require_same(different[0], bpe.fingerprint, 'runs/a')
 
 
+@pytest.mark.slow
 def test_training_is_deterministic(bpe):
   again = tokenizers.make('bpe', iter(TEXTS), vocab_size=300)
   assert again.fingerprint == bpe.fingerprint

@@ -156,6 +156,7 @@ def load_golden() -> tuple[dict[str, np.ndarray], Transformer, Any]:
   return golden, *marian.from_hf(tensors, json.loads(str(golden['config'])))
 
 
+@pytest.mark.slow
 def test_logits_and_gradients_are_those_that_torch_computed():
   golden, module, params = load_golden()
   labels = golden['labels']

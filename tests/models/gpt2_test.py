@@ -91,7 +91,7 @@ def test_packed_documents_are_as_if_alone():
   close(one, apply(module, params, TOKENS))
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('dtype', ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)])
 def test_a_cache_gives_what_there_is_without_it(dtype):
   """Prompts of 5, 3 and 1 tokens, padded at the left, then three tokens one by one."""
   module = GPT2(**TINY, dtype=dtype)

@@ -121,6 +121,7 @@ def test_without_classes_the_features_are_what_the_head_reads():
   np.testing.assert_allclose(features['pooled'], features['stage_1'].mean((1, 2)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_may_start_as_the_identity():
   module = SMALL.clone(zero_init=True)
   variables = jax.jit(lambda: module.init(KEY, IMAGES, train=False))()

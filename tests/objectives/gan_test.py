@@ -356,6 +356,7 @@ class Given:
     return self._module.apply(variables, first, label, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('quick_compilation')
 def test_a_checkpoint_gives_back_singular_vectors_average_and_count(tmp_path):
   module = DCGAN(**SMALL, spectral_norm=True, discriminator_norm='none')

@@ -213,6 +213,7 @@ def test_another_choice_with_another_key_and_none_of_padding():
   assert values[0] == values[1] != values[2]
 
 
+@pytest.mark.slow
 def test_tokens_that_another_row_shows_too_are_not_chosen():
   tokens = jax.random.randint(jax.random.key(3), (8, 100), 0, 4)
   mask = jnp.zeros((8, 100)).at[:, 60:].set(1)

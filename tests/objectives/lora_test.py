@@ -50,6 +50,7 @@ def trained(strategy, wrap=lambda objective: objective, steps=20):
   return first, state, scalars
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_objective_it_wraps():
   key, plain, wrapped = jax.random.key(0), toy.objective(), adapted()
   params, extras = plain.init(key, batch())

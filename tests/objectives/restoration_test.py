@@ -95,6 +95,7 @@ def test_a_lower_resolution_forgets_fine_stripes_and_keeps_a_slope():
   np.testing.assert_allclose(kept, slope[:, :, 4:-4], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_an_example_goes_through_depends_on_it_alone():
   alone = corrupt(PICTURES[5:6], noise=(25.0,), holes=1, hole_size=3)
   among = corrupt(PICTURES[[3, 5, 7]], noise=(25.0,), holes=1, hole_size=3)

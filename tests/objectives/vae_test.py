@@ -91,6 +91,7 @@ def test_the_loss_is_what_a_code_would_take():
   )
 
 
+@pytest.mark.slow
 def test_a_plain_autoencoder_pays_for_values_alone():
   module, objective, params, extras, batch = started('plain')
   values, _ = costs_by_hand(module, params)
