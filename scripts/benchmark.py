@@ -14,8 +14,8 @@ model, batches alone and their augmentation alone (add --config.data.on_device=F
 the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop;
 'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to the
 device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side, against that for
-one; 'compile' is compilation alone. A model without a config is
-trained by AdamW, with its published objective, on arrays of its published shapes.
+one; 'compile' is compilation alone. A model without a config is trained by AdamW, with its
+published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
 otherwise) that each end in one wait for the device. Memory is what the compiler plans for one
@@ -208,6 +208,9 @@ def requested(overrides: list[str]) -> Iterator[Request]:
     raise ValueError(f'--threshold must be from 0 to 1, not {FLAGS.threshold}')
   if sum(map(bool, (FLAGS.profile, FLAGS.verify, FLAGS.scaling))) > 1:
     raise ValueError('give one of --profile, --verify and --scaling')
+  for flag in ('json', 'compare', 'plot'):
+    if (FLAGS.profile or FLAGS.verify) and FLAGS[flag].present:
+      raise ValueError(f'--profile and --verify measure no rows: --{flag} has no use')
   for flag, valid in (('parallel', STRATEGIES), ('what', MEASUREMENTS), ('dtype', DTYPES)):
     for choice in getattr(FLAGS, flag):
       if choice not in valid:

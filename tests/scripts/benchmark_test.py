@@ -70,6 +70,7 @@ def test_when_all_rows_fail_the_status_says_so():
     (['--model=mlp', '--suite=cpu'], 'give one of --config=FILE, --model=NAME and --suite=NAME'),
     (['--suite=cpu', '--what=loop'], '--suite says what is measured: --what has no use'),
     (['--model=mlp', '--scaling', '--parallel=jit'], '--scaling is of pmap and sharded'),
+    (['--model=mlp', '--verify', '--json=x'], 'measure no rows: --json has no use'),
     (['--suite=gpu'], '--suite=gpu needs a GPU; JAX finds only a CPU'),
     (['--model=mlp', '--dtype=f16'], "unknown --dtype 'f16'; did you mean 'bf16'?"),
     (['--model=mlp', '--compare=absent.jsonl'], 'absent.jsonl cannot be read'),

@@ -181,7 +181,10 @@ def seeds(work: Workload) -> list[Contestant]:
   for what, program in programs.items():
     carry, fixed = arguments(program, source)
     compiled = compile_ahead(program.step, *carry, fixed, warm=work.warm)
-    contestants.append(Contestant(what, bare(program, carry, fixed), k, compiled))
+    runs = 1 if what == 'one run' else MEMBERS
+    units = {'examples_of_all_runs': runs * work.batch_size}
+    block = bare(program, carry, fixed)
+    contestants.append(Contestant(what, block, k, compiled, units=units))
   return contestants
 
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.benchmark.timing import Block, timed, warm_up
+from zoo.benchmark.timing import BLOCK_SECONDS, Block, timed, warm_up
 
 LARGEST = 16384  # rows and columns of the matrices
-BLOCK_SECONDS = 0.1
 COPIED = 64 * 2**20  # elements of four bytes
 REPEATS = 5
 
