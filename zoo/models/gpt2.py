@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from zoo.models import residual
 from zoo.models.attention import (
   Cache,
   attend,
@@ -62,7 +63,7 @@ class Block(nn.Module):
     dtype = compute_dtype(self.dtype)
     normal = nn.initializers.normal(0.02)
     # Each of 2 * num_layers sums adds to the variance of x (Radford et al. 2019, section 2.3).
-    residual = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
+    to_residual = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
     drop = nn.Dropout(self.dropout, deterministic=not train)
     dropped = train and self.dropout > 0
 
@@ -80,14 +81,14 @@ class Block(nn.Module):
       key=self.make_rng('dropout') if dropped else None,
       implementation=self.attention,
     ).reshape(B, T, H * N)
-    h = nn.Dense(D, kernel_init=residual, dtype=dtype, name='attention_out')(h)
-    x = x + drop(h)
+    h = nn.Dense(D, kernel_init=to_residual, dtype=dtype, name='attention_out')(h)
+    x = residual.add(x, drop(h))
 
     h = layer_norm(1e-5, self.dtype, name='norm_2')(x)
     h = nn.Dense(4 * D, kernel_init=normal, dtype=dtype, name='mlp_in')(h)
     h = nn.gelu(h, approximate=True)
-    h = nn.Dense(D, kernel_init=residual, dtype=dtype, name='mlp_out')(h)
-    return x + drop(h), cache
+    h = nn.Dense(D, kernel_init=to_residual, dtype=dtype, name='mlp_out')(h)
+    return residual.add(x, drop(h)), cache
 
 
 class GPT2(nn.Module):

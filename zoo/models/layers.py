@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
 
+from zoo.models import residual
 from zoo.models.attention import Cache, attend, head_size, read_cache, update_cache
 from zoo.names import unknown
 from zoo.types import Array
@@ -367,5 +368,6 @@ class TransformerLayer(nn.Module):
     return self.add(x, y, self.ffn_norm, train), cache
 
   def add(self, x: Array, y: Array, norm: Callable[[Array], Array], train: bool) -> Array:
-    x += self.drop_branch(self.drop(y, deterministic=not train), deterministic=not train)
+    y = self.drop_branch(self.drop(y, deterministic=not train), deterministic=not train)
+    x = residual.add(x, y)
     return x if self.pre_norm else norm(x)
