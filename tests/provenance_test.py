@@ -39,6 +39,24 @@ def test_it_says_what_ran_and_is_json(monkeypatch):
   assert 1 <= record['cpu_cores'] <= (os.cpu_count() or 1) and record['cpu']
 
 
+@pytest.mark.parametrize(
+  ('lines', 'expected'),
+  [
+    (
+      ['cpu family\t: 25', 'model\t\t: 17', 'model name\t: EPYC', 'flags\t\t: avx2 avx512f avx'],
+      'EPYC (family 25 model 17, AVX-512)',
+    ),
+    (['model name\t: EPYC', 'flags\t\t: avx2x'], 'EPYC'),
+    (['model name\t: Neoverse', 'Features\t: asimd'], 'Neoverse'),
+  ],
+)
+def test_processors_of_one_name_are_told_apart(lines, expected, monkeypatch):
+  monkeypatch.setattr(
+    pathlib.Path, 'read_text', lambda _: '\n'.join(lines) + '\n\nprocessor\t: 1\n'
+  )
+  assert module._cpu_model() == expected
+
+
 def test_it_holds_no_absolute_path_and_no_host_name(monkeypatch, tmp_path):
   arguments = [
     f'--workdir={tmp_path}/run',

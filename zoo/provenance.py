@@ -16,6 +16,10 @@ from typing import Any
 DISTRIBUTIONS = {name: name for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')}
 DISTRIBUTIONS['zoo'] = 'zoo-jax'
 
+# What vectors a processor has, the widest first; some hosts call all generations by one name.
+_VECTORS = {'amx_bf16': 'AMX', 'avx512_bf16': 'AVX-512 with bfloat16', 'avx512f': 'AVX-512'}
+_VECTORS |= {'avx2': 'AVX2', 'avx': 'AVX'}
+
 # An absolute path inside an argument: at its start or after one of `= : , ( [ " '` and blank, as
 # far as the next separator. What follows '://' in a URL with a host is none.
 _ABSOLUTE = re.compile(r"""(?<![^=:,'"\[( ])(?!(?<=:)//[^/])/[^,:'"\])]*""")
@@ -96,12 +100,19 @@ def _git(root: pathlib.Path) -> tuple[str | None, bool | None]:
 
 
 def _cpu_model() -> str:
+  """Its name; behind it, from x86 on Linux, what tells generations apart that share the name."""
   try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    text = pathlib.Path('/proc/cpuinfo').read_text()
   except OSError:
-    lines = []
-  models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-  return models[0] if models else platform.processor() or platform.machine()
+    text = ''
+  # Of the first processor: the others are like it.
+  known = dict(re.findall(r'^([^:\n\t]+)\t*: ?(.*)$', text.split('\n\n')[0], re.MULTILINE))
+  name = known.get('model name', '').strip() or platform.processor() or platform.machine()
+  flags = known.get('flags', '').split()
+  told = [label for flag, label in _VECTORS.items() if flag in flags][:1]
+  if {'cpu family', 'model'} <= known.keys():
+    told.insert(0, f'family {known["cpu family"]} model {known["model"]}')
+  return f'{name} ({", ".join(told)})' if told else name
 
 
 def _cpu_cores() -> int | None:
