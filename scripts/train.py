@@ -29,8 +29,8 @@ from zoo import cli, huge_pages, provenance, sweep
 from zoo.experiment import Experiment, complete_config, make_experiment
 from zoo.judge import make_judges
 from zoo.metrics import show
-from zoo.optim import scheduled_learning_rate, set_learning_rate
-from zoo.population import apart
+from zoo.optim import scheduled_learning_rate
+from zoo.population import apart, reconfigure
 from zoo.preview import make_preview
 from zoo.robust import spread
 from zoo.runs import initialize, keep, kept, program_of, teach
@@ -142,9 +142,8 @@ def train(
         return 0
       if step > settings.steps:
         raise ValueError(f'the run in {workdir} is at step {step}, beyond steps={settings.steps}')
-      # A leaf of the state, so what the checkpoint says would hold for ever.
-      rate = config['optimizer']['learning_rate']
-      state = state.replace(opt_state=set_learning_rate(state.opt_state, rate))
+      # Leaves of the states, so what the checkpoint says of them would hold for ever.
+      state, source_state = reconfigure(state, source_state, config)
       if experiment.is_population:
         state, source_state = apart(state, source_state, experiment.members)
       print(f'going on from step {step}')

@@ -117,7 +117,17 @@ def test_there_are_no_cycles():
 
 SHARED_BY_MODELS = {
   f'zoo.models.{name}'
-  for name in ('layers', 'attention', 'cells', 'conv', 'cudnn', 'recurrent', 'rnn', 'scan')
+  for name in (
+    'layers',
+    'attention',
+    'cells',
+    'conv',
+    'cudnn',
+    'recurrent',
+    'residual',
+    'rnn',
+    'scan',
+  )
 }
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.data.interaction_test import make
 from tests.training import toy
+from zoo import optim
 from zoo.data import arrays
 from zoo.optim import make_optimizer
-from zoo.population import build_population, evaluate_population, member, members_of
+from zoo.population import build_population, evaluate_population, member, members_of, reconfigure
 from zoo.robust import bootstrap_interval, interquartile_mean, spread
 from zoo.training import build, make_evaluate, parallelize
 
@@ -50,6 +51,21 @@ def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once():
   judge = make_evaluate(objective, split, jit, program.state)
   want = judge(single[0])
   assert figures[3] == pytest.approx(want, rel=1e-5)
+
+
+def test_what_is_restored_gets_the_values_that_a_config_names():
+  _, objective, source, _ = make(parts=2)
+  tx = make_optimizer('adam', learning_rate=0.01)
+  program = build(objective, tx, source, parallelize('jit'))
+  states = train(program, 0, 1)
+  config = {'optimizer': {'learning_rate': 0.5}, 'data': {'epsilon_end': 0.25}}
+  state, source_state = reconfigure(*states, config)
+  assert float(optim.scheduled_learning_rate(state.opt_state)) == 0.5
+  assert float(source_state['epsilon_end']) == 0.25
+  _, same = reconfigure(*states, {'optimizer': {'learning_rate': 0.5}, 'data': {}})
+  assert float(same['epsilon_end']) == float(states[1]['epsilon_end'])
+  program.step(state, source_state, program.data)
+  assert program.step._cache_size() == 1
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from zoo.names import unknown
 from zoo.optim import set_learning_rate
@@ -143,22 +144,37 @@ def apart(
 
 
 def of_learning_rate(
-  state: TrainState, source_state: PyTree, values: Array
+  state: TrainState, source_state: PyTree, values: ArrayLike
 ) -> tuple[TrainState, PyTree]:
   return state.replace(opt_state=set_learning_rate(state.opt_state, values)), source_state
 
 
-def of_epsilon(state: TrainState, source_state: PyTree, values: Array) -> tuple[TrainState, PyTree]:
+def of_epsilon(
+  state: TrainState, source_state: PyTree, values: ArrayLike
+) -> tuple[TrainState, PyTree]:
   if not isinstance(source_state, dict) or 'epsilon_end' not in source_state:
     raise ValueError('--sweep.data.epsilon_end is for what acts: this source does not')
-  return state, source_state | {'epsilon_end': values}
+  # A copy, placed and typed as the old one: see `set_learning_rate`.
+  share = jnp.array(jnp.full_like(source_state['epsilon_end'], values))
+  return state, source_state | {'epsilon_end': share}
 
 
 # Options that are leaves of the states, so that their values can be side by side.
-SWEPT: dict[str, Callable[[TrainState, PyTree, Array], tuple[TrainState, PyTree]]] = {
+SWEPT: dict[str, Callable[[TrainState, PyTree, ArrayLike], tuple[TrainState, PyTree]]] = {
   'data.epsilon_end': of_epsilon,
   'optimizer.learning_rate': of_learning_rate,
 }
+
+
+def reconfigure(
+  state: TrainState, source_state: PyTree, config: Mapping[str, Any]
+) -> tuple[TrainState, PyTree]:
+  """Gives what was restored, of one run or several, the values of a config that names them."""
+  for name, change in SWEPT.items():
+    section, option = name.split('.')
+    if option in config[section]:
+      state, source_state = change(state, source_state, config[section][option])
+  return state, source_state
 
 
 def member(tree: PyTree, index: int) -> PyTree:
