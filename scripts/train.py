@@ -34,6 +34,7 @@ from zoo.population import apart, reconfigure
 from zoo.preview import make_preview
 from zoo.robust import spread
 from zoo.runs import initialize, keep, kept, program_of, teach
+from zoo.selection import best_of_kept
 from zoo.training import run, rundir
 from zoo.training.animation import animate
 from zoo.training.checkpoint import Checkpoints
@@ -114,6 +115,8 @@ def train(
   origin = provenance.provenance()
   program = program_of(experiment, settings.steps_per_call)
   judges = make_judges(experiment, program.state)
+  if settings.final == 'best' and 'validation' not in judges:
+    raise ValueError("config.train.final='best' needs a validation split to be best on")
   preview = make_preview(experiment, program.state)
   checkpoints = Checkpoints(
     workdir / 'checkpoints',
@@ -212,6 +215,9 @@ def train(
           return EXIT_INTERRUPTED
 
     checkpoints.wait()
+    finals = None
+    if settings.final == 'best':
+      state, finals = best_of_kept(checkpoints, experiment, program, judges['validation'])
     of_members = {split: judge(state) for split, judge in judges.items()}
     final = {split: spread(figures, settings.best) for split, figures in of_members.items()}
     draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')
@@ -234,6 +240,8 @@ def train(
         name: {split: figures[i] for split, figures in of_members.items()}
         for i, name in enumerate(names)
       }
+    if finals is not None:
+      summary['final_steps'] = finals  # of the members, in their order
     rundir.write_summary(workdir, summary)
   print(f'complete after {summary["seconds"]:.0f} s: {describe(final, settings.best)}')
   for who, figures in summary.get('members', {}).items():

@@ -84,7 +84,8 @@ def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') ->
 
   Args:
     workdir: its directory.
-    which: the checkpoint: 'last', 'best' or a number.
+    which: the checkpoint: 'last', 'best' or a number. Of several runs side by side 'best' has the
+      best mean, or is each one's own where `train.final` is 'best'.
     member: which of several runs that were trained side by side: 'best', the one whose validation
       figures were best at the end; a number from 0 on; or None for all, with an axis of members.
 
@@ -95,14 +96,19 @@ def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') ->
   config = complete_config(rundir.read_config(workdir))
   experiment = make_experiment(config, **kept(workdir))
   program, settings = program_of(experiment), experiment.settings
+  number = None
+  if experiment.is_population and member is not None:
+    number = number_of(member, experiment, workdir)
+  if which == 'best' and number is not None:
+    which = best_of_member(workdir, number)
   folder = workdir / 'checkpoints'
   with Checkpoints(folder, best=settings.best, mode=settings.best_mode) as checkpoints:
     restored = checkpoints.restore(*program.abstract, step=choose(checkpoints, which))
   if restored is None:
     raise CheckpointError(f'the run in {workdir} has no checkpoint yet')
   step, state = restored.step, restored.state
-  if experiment.is_population and member is not None:
-    state = population.member(state, number_of(member, experiment, workdir))
+  if number is not None:
+    state = population.member(state, number)
     settings = dataclasses.replace(settings, seeds=1, sweep=())
     experiment = experiment._replace(settings=settings)
     program = program_of(experiment)
@@ -210,6 +216,13 @@ def best_of(workdir: Path) -> Run:
     return open_run(workdir, 'best')
   except ValueError:
     return open_run(workdir)
+
+
+def best_of_member(workdir: Path, number: int) -> str:
+  """The step where a member was best, where `train.final` is 'best'; 'best' of all elsewhere."""
+  path = workdir / 'summary.json'
+  steps = rundir.read_summary(workdir).get('final_steps') if path.exists() else None
+  return str(steps[number]) if steps else 'best'
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int | None:

@@ -37,6 +37,35 @@ def test_seeds_and_rates_side_by_side(tmp_path):
   assert "--member must be 'best' or a number from 0 to 3, not '4'" in said
 
 
+@pytest.mark.slow
+def test_every_member_is_judged_where_it_was_best(tmp_path):
+  command.train_to_end(
+    *(
+      tmp_path,
+      '--config.train.seeds=2',
+      '--config.train.final=best',
+      '--config.train.keep_last=9',
+    ),
+    *(
+      '--config.train.steps=24',
+      '--config.train.eval_every=8',
+      '--config.train.checkpoint_every=8',
+    ),
+    '--config.optimizer.learning_rate=0.3',
+  )
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  judged = lambda *args: json.loads(
+    command.run('evaluate', f'--workdir={tmp_path}', '--json', *args).stdout
+  )['metrics']
+  for i, of in enumerate(summary['members'].values()):
+    figures = {step: judged(f'--member={i}', f'--step={step}') for step in (8, 16, 24)}
+    accuracy = {step: of_step['validation']['accuracy'] for step, of_step in figures.items()}
+    best = max(accuracy, key=lambda step: accuracy[step])
+    assert summary['final_steps'][i] == best
+    assert of['test']['accuracy'] == pytest.approx(figures[best]['test']['accuracy'])
+    assert judged(f'--member={i}', '--step=best') == figures[best]
+
+
 def test_what_cannot_be_swept_is_named(tmp_path):
   said = command.refusal(command.train(tmp_path, '--sweep.optimizer.learning_rate=a'))
   assert '--sweep.optimizer.learning_rate=a must give numbers' in said

@@ -36,6 +36,8 @@ class TrainSettings:
     keep_best: how many of the best to keep, by `best`.
     best: the validation figure to judge by.
     best_mode: 'max' or 'min'.
+    final: what the figures at the end are of: 'last', the last step, or 'best', for every run the
+      checkpoint, of those that are kept, with the best validation figure; of equal ones the first.
     on_nonfinite: 'halt' stops at a loss, gradient or update that is not finite; 'skip' goes on
       without the step, and counts it, unless it was the update.
     prefetch: batches prepared ahead, for data that is streamed from the host.
@@ -64,6 +66,7 @@ class TrainSettings:
   keep_best: int = 1
   best: str = 'accuracy'
   best_mode: str = 'max'
+  final: str = 'last'
   on_nonfinite: str = 'halt'
   prefetch: int = 2
   workers: int = 4
@@ -86,7 +89,12 @@ class TrainSettings:
       if getattr(self, name) % self.steps_per_call:
         value, call = getattr(self, name), self.steps_per_call
         raise ValueError(f'config.train.{name}={value} is no multiple of steps_per_call={call}')
-    for name, valid in (('best_mode', ('max', 'min')), ('on_nonfinite', ('halt', 'skip'))):
+    choices = {
+      'best_mode': ('max', 'min'),
+      'final': ('last', 'best'),
+      'on_nonfinite': ('halt', 'skip'),
+    }
+    for name, valid in choices.items():
       if getattr(self, name) not in valid:
         raise ValueError(
           f'config.train.{name} must be {" or ".join(valid)}, not {getattr(self, name)!r}'
