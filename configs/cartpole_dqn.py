@@ -45,6 +45,7 @@ def get_config(name: str = 'double') -> ConfigDict:
         'n_step': 10,
         'epsilon_end': 0.04,
         'epsilon_steps': 8_000,
+        'validation': 256,
       },
       'optimizer': {
         'name': 'adam',
@@ -56,9 +57,11 @@ def get_config(name: str = 'double') -> ConfigDict:
         'steps': 12_200,
         'steps_per_call': 100,
         'log_every': 200,
-        'eval_every': 2_000,
-        'checkpoint_every': 2_000,
+        'eval_every': 1_000,
+        'checkpoint_every': 1_000,
+        'keep_last': 13,
         'best': 'episode_return',
+        'final': 'best',
       },
     }
   )

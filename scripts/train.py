@@ -34,7 +34,6 @@ from zoo.population import apart, reconfigure
 from zoo.preview import make_preview
 from zoo.robust import spread
 from zoo.runs import initialize, keep, kept, program_of, teach
-from zoo.selection import best_of_kept
 from zoo.training import run, rundir
 from zoo.training.animation import animate
 from zoo.training.checkpoint import Checkpoints
@@ -42,6 +41,7 @@ from zoo.training.curves import draw_curves
 from zoo.training.interrupt import EXIT_INTERRUPTED, Interrupt
 from zoo.training.lock import RunLock
 from zoo.training.progress import Progress, Throughput
+from zoo.training.selection import best_of_kept
 from zoo.training.watch import NonFiniteError, Watch
 from zoo.training.writers import MetricWriter
 
@@ -194,9 +194,10 @@ def train(
           progress.update(step, figures, speed)
 
         with throughput.paused():
-          metrics = None
+          reached = metrics = None
           if 'validation' in judges and is_due(step, settings.eval_every, settings.steps):
-            metrics = spread(judges['validation'](state), settings.best)
+            reached = judges['validation'](state)
+            metrics = spread(reached, settings.best)
             writer.write(step, {f'validation/{k}': v for k, v in metrics.items()})
             progress.write(f'step {step}: {describe({"validation": metrics}, settings.best)}')
           if is_due(step, settings.preview_every, settings.steps):
@@ -208,6 +209,8 @@ def train(
           if interrupt.requested or is_due(step, settings.checkpoint_every, settings.steps):
             watch.look(state.params)
             info = {'seconds': seconds(), 'skipped': watch.skipped}
+            if reached is not None:
+              info['validation'] = [of.get(settings.best, float('nan')) for of in reached]
             checkpoints.save(step, state, program.merge_source(source_state), info, metrics)
         if interrupt.requested and step < settings.steps:
           checkpoints.wait()
@@ -217,7 +220,7 @@ def train(
     checkpoints.wait()
     finals = None
     if settings.final == 'best':
-      state, finals = best_of_kept(checkpoints, experiment, program, judges['validation'])
+      state, finals = best_of_kept(checkpoints, program.abstract, settings, len(experiment.members))
     of_members = {split: judge(state) for split, judge in judges.items()}
     final = {split: spread(figures, settings.best) for split, figures in of_members.items()}
     draw_curves(workdir / 'metrics.jsonl', workdir / 'curves.png')

@@ -14,8 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # For scripts and zoo/__init__.py alone.
-TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'selection'}
-TOP |= {'cli', 'benchmark', 'sweep'}
+TOP = {'catalog', 'experiment', 'judge', 'realism', 'preview', 'runs', 'cli', 'benchmark', 'sweep'}
 # With a module that they are given: below the top, above what is shared.
 DECODING = {'decoding_cache', 'generate', 'text_stream', 'beam', 'sampling', 'translate'}
 JOINING = {'population'}  # objective, optimiser and source, for the top

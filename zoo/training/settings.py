@@ -37,7 +37,8 @@ class TrainSettings:
     best: the validation figure to judge by.
     best_mode: 'max' or 'min'.
     final: what the figures at the end are of: 'last', the last step, or 'best', for every run the
-      checkpoint, of those that are kept, with the best validation figure; of equal ones the first.
+      checkpoint with the best validation figure, of those that are kept and were saved where there
+      was an evaluation; of equal ones the first.
     on_nonfinite: 'halt' stops at a loss, gradient or update that is not finite; 'skip' goes on
       without the step, and counts it, unless it was the update.
     prefetch: batches prepared ahead, for data that is streamed from the host.

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.selection import best_of_kept
 from zoo.training.checkpoint import Restored
+from zoo.training.selection import best_of_kept
+from zoo.training.settings import TrainSettings
 from zoo.types import TrainState
 
 NAN = float('nan')
@@ -19,15 +20,14 @@ def choose(figures, mode='max'):
     jnp.int32(step), jnp.full((count, 2), step), {}, (), jax.random.key(0)
   )
   checkpoints = SimpleNamespace(
-    steps=lambda: [*range(10, 10 * len(figures) + 1, 10)],
-    restore=lambda step: Restored(step, state(step), None, {}),
+    steps=lambda: [*range(0, 10 * len(figures) + 1, 10)],
+    # Where there was no evaluation, as at the first, nothing is known.
+    restore=lambda of_state, of_source, step: Restored(
+      step, state(step), None, {'validation': figures[step // 10 - 1]} if step else {}
+    ),
   )
-  experiment = SimpleNamespace(
-    settings=SimpleNamespace(best='score', best_mode=mode), members=[None] * count
-  )
-  judge = lambda state: [{'score': x} for x in figures[int(state.step) // 10 - 1]]
-  program = SimpleNamespace(abstract=())
-  return best_of_kept(checkpoints, experiment, program, judge)  # pyright: ignore[reportArgumentType]
+  settings = TrainSettings(best='score', best_mode=mode)
+  return best_of_kept(checkpoints, (None, None), settings, count)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(('mode', 'expected'), [('max', [20, 10, 30]), ('min', [10, 30, 10])])
