@@ -6,8 +6,9 @@ action sticks by a chance of 0.1, all six actions, no limit.
 
 Source: Young and Tian 2019, MinAtar: An Atari-Inspired Testbed, whose DQN this is.
 Command: python scripts/train.py --config=configs/minatar_breakout_dqn.py --workdir=runs/breakout
-Hardware: not run
-Expected: not run
+Hardware: one core of an AMD EPYC (Zen 3) that had other work, 34 min (about 500 frames a second).
+Expected: 22.5 over 128 greedy episodes (test), one seed; results/minatar_breakout_dqn/curves.png.
+Without sticky actions there are two episodes, by where the ball starts.
 """
 
 from ml_collections import ConfigDict
