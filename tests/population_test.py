@@ -1,5 +1,7 @@
 """Several seeds at once: each member is the run that it would be by itself."""
 
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,9 @@ from zoo.data import arrays
 from zoo.optim import make_optimizer
 from zoo.population import build_population, evaluate_population, member, members_of, reconfigure
 from zoo.robust import bootstrap_interval, interquartile_mean, spread
-from zoo.training import build, make_evaluate, parallelize
+from zoo.runs import number_of
+from zoo.training import build, make_evaluate, parallelize, rundir
+from zoo.training.settings import TrainSettings
 
 
 def train(program, seed, calls):
@@ -51,6 +55,15 @@ def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once():
   judge = make_evaluate(objective, split, jit, program.state)
   want = judge(single[0])
   assert figures[3] == pytest.approx(want, rel=1e-5)
+
+
+def test_the_best_of_more_than_ten_is_found_by_name(tmp_path):
+  members = members_of(0, 12, {})
+  figures = {str(m): {'validation': {'score': float(m.seed == 2)}} for m in members}
+  rundir.write_summary(tmp_path, {'members': figures})
+  settings = TrainSettings(best='score')
+  experiment = types.SimpleNamespace(settings=settings, members=members)
+  assert number_of('best', experiment, tmp_path) == 2  # pyright: ignore[reportArgumentType]
 
 
 def test_what_is_restored_gets_the_values_that_a_config_names():

@@ -123,7 +123,8 @@ def number_of(member: str, experiment: Experiment, workdir: Path) -> int:
       raise ValueError(
         f'the run in {workdir} is not complete: no member is best; say which, 0 to {count - 1}'
       )
-    found = rundir.read_summary(workdir)['members'].values()
+    known = rundir.read_summary(workdir)['members']  # sorted by name, where 10 is before 2
+    found = [known[str(one)] for one in experiment.members]
     values = [float(figures.get('validation', {}).get(settings.best, 'nan')) for figures in found]
     if not np.isfinite(values).any():
       raise ValueError(f'no member of {workdir} has a {settings.best} on validation to be best by')

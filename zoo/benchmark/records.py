@@ -25,8 +25,8 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     if 'members' in run:
       alone = {name: value for name, value in run.items() if name != 'members'}
       runs += [
-        alone | {'seed': run['seed'] + i, 'metrics': figures}
-        for i, figures in enumerate(run['members'].values())
+        alone | {'seed': int(name.rpartition('seed=')[2]), 'metrics': figures}
+        for name, figures in run['members'].items()
       ]
     else:
       runs.append(run | {'seed': int(path.stem.rpartition('seed')[2])})
