@@ -15,8 +15,8 @@ Hardware: 2 CPU cores (AMD EPYC, Zen 3), 114 s for twenty seeds at once, compila
 (--config.train.seeds=20).
 Expected: of twenty seeds, each judged at the evaluation of 256 greedy episodes where it was best
 first (validation; nineteen had 500.0 by step 8,000), 500.0 over 128 others (test) in nineteen and
-499.9 in one; of seeds 20 to 39 likewise in nineteen, and 495.1. At the last
-step it is 500.0 in seventeen of the first twenty, and 499.8 on average.
+499.9 in one; of seeds 20 to 39 likewise in nineteen, and 495.1 in one. At the last step it is
+500.0 in seventeen of the first twenty, and 499.8 on average.
 """
 
 from ml_collections import ConfigDict

@@ -26,7 +26,8 @@ def device_of(row: Mapping[str, Any]) -> str:
   origin = row['provenance']
   if origin['platform'] != 'cpu':
     return origin['device_kind']
-  return f'{origin["cpu_cores"]} cores, {origin["cpu"]}'
+  cores = origin['cpu_cores']
+  return f'{cores} core{"s" if cores != 1 else ""}, {origin["cpu"]}'
 
 
 def versions_of(row: Mapping[str, Any]) -> str:
