@@ -13,8 +13,9 @@ the devices; 'generate' decodes 128 tokens behind 32 with a cache; 'input' is wh
 model, batches alone and their augmentation alone (add --config.data.on_device=False for decoding on
 the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop;
 'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to the
-device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side, against that for
-one; 'compile' is compilation alone. A model without a config is trained by AdamW, with its
+device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side on all devices,
+against that for one on one (by itself it makes devices of the cores of a CPU, as training does);
+'compile' is compilation alone. A model without a config is trained by AdamW, with its
 published objective, on arrays of its published shapes.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
@@ -44,7 +45,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from zoo import cli, huge_pages, provenance
+from zoo import cli, huge_pages, platform, provenance
 from zoo.benchmark import (
   MEASUREMENTS,
   comparison,
@@ -59,6 +60,7 @@ from zoo.benchmark import (
   suites,
   verify,
 )
+from zoo.benchmark.measurements import MEMBERS
 from zoo.benchmark.requests import Request
 from zoo.benchmark.workload import DTYPES, Workload
 from zoo.catalog import create_model
@@ -91,6 +93,8 @@ def main(argv: list[str]) -> int:
   asked = list(requested(argv[1:]))
   before = comparison.read_rows(FLAGS.compare) if FLAGS.compare else []
   huge_pages.ask()
+  if FLAGS.what == ['seeds']:
+    platform.split_cpu(MEMBERS)
   jax.config.update('jax_enable_compilation_cache', False)  # it would hide what compiling takes
   if FLAGS.profile:
     return profiled(asked)
@@ -127,7 +131,8 @@ def measured(asked: list[Request]) -> Iterator[dict[str, Any]]:
     ]:
       common = {'name': request.name, 'label': request.label} | origin()
       try:
-        work = request.make(strategy, size, dtype, None)._replace(warm=True)
+        alone = 'jit' if what == 'seeds' else None  # which puts one run on one device
+        work = request.make(strategy or alone, size, dtype, None)._replace(warm=True)
         rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps, FLAGS.seconds)]
         rows = [row | limits(row, work) for row in rows]
       except Exception as error:  # whatever it is, such as too little memory, the others go on

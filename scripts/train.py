@@ -25,8 +25,8 @@ import jax
 from absl import flags
 from ml_collections import config_dict
 
-from zoo import cli, huge_pages, provenance, sweep
-from zoo.experiment import Experiment, complete_config, make_experiment
+from zoo import cli, huge_pages, platform, provenance, sweep
+from zoo.experiment import Experiment, complete_config, make_experiment, runs_of
 from zoo.judge import make_judges
 from zoo.metrics import show
 from zoo.optim import scheduled_learning_rate
@@ -42,6 +42,7 @@ from zoo.training.interrupt import EXIT_INTERRUPTED, Interrupt
 from zoo.training.lock import RunLock
 from zoo.training.progress import Progress, Throughput
 from zoo.training.selection import best_of_kept
+from zoo.training.settings import TrainSettings
 from zoo.training.watch import NonFiniteError, Watch
 from zoo.training.writers import MetricWriter
 
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
   load = lambda chosen: cli.load_config(FLAGS.config, [*overrides, *chosen], complete_config)
   configs = [load(chosen) for chosen in runs]  # all of them, before the first is trained
   huge_pages.ask()
+  platform.split_cpu(len(runs_of(TrainSettings(**configs[0].train.to_dict()))))
   workdir = Path(FLAGS.workdir)
   if len(runs) == 1 and not runs[0]:
     return train_config(configs[0], workdir)

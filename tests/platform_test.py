@@ -1,5 +1,7 @@
 """Compiler options that change nothing but the speed."""
 
+import os
+import subprocess
 import sys
 
 import chex
@@ -38,6 +40,22 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
   assert not platform.is_known('xla_cpu_no_such_option')
   monkeypatch.setattr(platform, 'ONEDNN', 'xla_cpu_no_such_option')
   assert platform.compiler_options('cpu') == {}
+
+
+def test_a_cpu_is_split_for_runs_side_by_side_unless_somebody_has_decided():
+  assert [platform.greatest_divisor(20, most) for most in (1, 2, 3, 8, 64)] == [1, 2, 2, 5, 20]
+  script = 'import jax; from zoo import platform; platform.split_cpu(6); print(jax.device_count())'
+
+  def devices(**variables):
+    left = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
+    kept = {name: value for name, value in os.environ.items() if name not in left}
+    command = [sys.executable, '-c', script]
+    done = subprocess.run(command, env=kept | variables, capture_output=True, check=True)
+    return int(done.stdout)
+
+  assert devices() == platform.greatest_divisor(6, platform.cores())
+  assert devices(JAX_NUM_CPU_DEVICES='4') == 4
+  assert devices(XLA_FLAGS='--xla_force_host_platform_device_count=5') == 5
 
 
 @pytest.mark.skipif(not CPU_OPTIONS, reason='no options for this machine')

@@ -12,9 +12,18 @@ import pytest
 from tests.data.interaction_test import make
 from tests.training import toy
 from zoo import optim
+from zoo.benchmark.hlo import traffic
 from zoo.data import arrays
 from zoo.optim import make_optimizer
-from zoo.population import build_population, evaluate_population, member, members_of, reconfigure
+from zoo.population import (
+  build_population,
+  evaluate_population,
+  member,
+  member_on,
+  members_of,
+  parallelize_members,
+  reconfigure,
+)
 from zoo.robust import bootstrap_interval, interquartile_mean, spread
 from zoo.runs import number_of
 from zoo.training import build, make_evaluate, parallelize, rundir
@@ -29,25 +38,35 @@ def train(program, seed, calls):
   return states
 
 
-def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once():
+@pytest.mark.parametrize('devices', [1, 2])
+def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once(devices):
   source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
-  objective, tx = toy.objective(), make_optimizer('adam', learning_rate=0.01)
+  parallel = parallelize_members('auto', 4, jax.devices()[:devices])
+  traces = []
+  objective, tx = toy.objective(traces=traces), make_optimizer('adam', learning_rate=0.01)
   members = members_of(6, 2, {'optimizer.learning_rate': (0.02, 0.05)})
   assert [str(m) for m in members][2:] == [
     'optimizer.learning_rate=0.05 seed=6',
     'optimizer.learning_rate=0.05 seed=7',
   ]
-  population = build_population(objective, tx, source, jit, members, steps_per_call=2)
-  state, source_state = train(population, 0, 3)
+  population = build_population(objective, tx, source, parallel, members, steps_per_call=2)
+  states = train(population, 0, 1)
+  traced = len(traces)
+  for _ in range(2):
+    states = population.step(*states, population.data)[:2]
+  state, source_state = states
+  assert len(traces) == traced
+  assert len(state.params['Dense_0']['kernel'].sharding.device_set) == devices
   assert int(state.step) == 6
-  assert population.step._cache_size() == 1
   split = arrays.one_pass(toy.data(50, 1), 32)
-  figures = evaluate_population(objective, split)(state)
+  figures = evaluate_population(objective, split, parallel)(state)
 
   tx = make_optimizer('adam', learning_rate=0.05)
   program = build(objective, tx, source, jit, steps_per_call=2)
   single = train(program, 7, 3)
-  toy.assert_same(member(state, 3).params, single[0].params)
+  alone = member_on(state, 3, jit)
+  assert alone.key.sharding.device_set == {jax.devices()[0]}
+  toy.assert_same(alone.params, single[0].params)
   toy.assert_same(member(state, 3).opt_state, single[0].opt_state)
   one, other = (dict(x) for x in (member(source_state, 3), single[1]))
   chex.assert_trees_all_equal(*(jax.random.key_data(x.pop('key')) for x in (one, other)))
@@ -115,14 +134,32 @@ def test_scalars_are_means_and_what_is_not_finite_is_found_in_any_member():
   assert population.step(state, states[1], population.data)[2]['nonfinite'][0] == 1
 
 
+@pytest.mark.parametrize(('runs', 'devices'), [(20, 5), (8, 8), (7, 7), (11, 1), (2, 2)])
+def test_as_many_devices_take_part_as_divide_the_runs(runs, devices):
+  parallel = parallelize_members('auto', runs)
+  assert parallel.mesh.size == devices
+  assert parallel.strategy == ('jit' if devices == 1 else 'sharded')
+
+
+def test_devices_with_runs_of_their_own_tell_each_other_only_what_is_logged():
+  source, parallel = arrays.epochs(toy.data(100), 32), parallelize_members('auto', 4)
+  tx, members = make_optimizer('adam', learning_rate=0.01), members_of(0, 4, {})
+  population = build_population(toy.objective(), tx, source, parallel, members, steps_per_call=2)
+  states = population.init(jax.random.key(0))
+  one = member(states[0], 0)
+  text = population.step.lower(*states, population.data).compile().as_text()
+  assert 0 < traffic(text).bytes < 100 < sum(x.nbytes for x in jax.tree.leaves(one.params))
+
+
 def test_what_cannot_be_side_by_side_is_refused():
-  source, sgd = arrays.epochs(toy.data(16), 8), optax.sgd(0.1)
-  one = members_of(0, 1, {})
+  sgd, one = optax.sgd(0.1), members_of(0, 1, {})
   with pytest.raises(ValueError, match='only sources on the device'):
     host = toy.host_source(toy.data(10), 4)
     build_population(toy.objective(), sgd, host, parallelize('jit'), one)
-  with pytest.raises(ValueError, match=r'one device: --config\.train\.parallel=jit, not sharded'):
-    build_population(toy.objective(), sgd, source, parallelize('sharded'), one)
+  with pytest.raises(ValueError, match=r'--config\.train\.parallel=sharded, jit or auto'):
+    parallelize_members('pmap', 8)
+  with pytest.raises(ValueError, match='12 runs side by side cannot be divided among 8 devices'):
+    parallelize_members('sharded', 12)
   with pytest.raises(ValueError, match=r"option to sweep 'optimizer\.learning_rat'"):
     members_of(0, 1, {'optimizer.learning_rat': (1,)})
   with pytest.raises(ValueError, match=r'--sweep\.optimizer\.learning_rate must be numbers'):

@@ -4,6 +4,7 @@ Below this file nothing sees a ConfigDict: models, objectives, sources and optim
 arguments, and a config section is checked against their signatures (`zoo/config.py`).
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.joint import of_parts
 from zoo.names import unknown
 from zoo.optim import make_optimizer
-from zoo.population import Member, members_of
+from zoo.population import Member, members_of, parallelize_members
 from zoo.training import Parallel, parallelize, rundir
 from zoo.training.settings import TrainSettings
 from zoo.types import Objective
@@ -78,6 +79,13 @@ class Experiment(NamedTuple):
   def is_population(self) -> bool:
     """Whether there are several, so that states have an axis of members."""
     return len(self.members) > 1
+
+  @property
+  def alone(self) -> 'Experiment':
+    """One of the runs side by side by itself, on one device."""
+    settings = dataclasses.replace(self.settings, seeds=1, sweep=())
+    parallel = parallelize('jit', list(self.parallel.mesh.devices.flat))
+    return self._replace(settings=settings, parallel=parallel)
 
 
 def runs_of(settings: TrainSettings) -> list[Member]:
@@ -169,13 +177,18 @@ def make_experiment(
   settings = TrainSettings(**values['train'])
   # What is cheap to check comes before data is read.
   tx = make_optimizer(**optimizer, total_steps=settings.steps)
-  one_device = settings.parallel == 'auto' and len(runs_of(settings)) > 1
-  parallel = parallelize('jit' if one_device else settings.parallel, devices)
+  runs = len(runs_of(settings))
+  parallel = (
+    parallelize(settings.parallel, devices)
+    if runs == 1
+    else parallelize_members(settings.parallel, runs, devices)
+  )
   augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}
   dataset = open_data(data, objective['name'], kept | {'workers': settings.workers})
-  for source in (dataset.train, *dataset.evaluation.values()):
-    parallel.split(source.spec)  # refuses a batch that does not divide
+  if runs == 1:
+    for source in (dataset.train, *dataset.evaluation.values()):
+      parallel.split(source.spec)  # refuses a batch that does not divide
 
   task = objective['name']
   given = {**dataset.given, 'axis_name': parallel.axis_name}

@@ -14,7 +14,7 @@ from zoo import realism
 from zoo.data import arrays
 from zoo.experiment import Experiment
 from zoo.figures import detection, partitions
-from zoo.population import evaluate_population, member
+from zoo.population import evaluate_population, member_on
 from zoo.training import make_evaluate
 from zoo.training.predict import make_predict
 from zoo.types import PyTree, Source, TrainState
@@ -49,13 +49,15 @@ def judge_of_members(
   experiment: Experiment, split: str, source: Source, placement: PyTree
 ) -> JudgeOfMembers:
   """The judge of runs side by side: sums of all at once, what needs whole splits one by one."""
-  sums = evaluate_population(experiment.objective, source)
+  sums = evaluate_population(experiment.objective, source, experiment.parallel)
   make = OF_WHOLE_SPLITS.get(experiment.task)
   if make is None:
     return sums
-  whole = make(experiment, split, source, placement)
+  alone = experiment.alone
+  whole = make(alone, split, source, alone.parallel.everywhere)
   return lambda state: [
-    figures | whole(member(state, index)) for index, figures in enumerate(sums(state))
+    figures | whole(member_on(state, index, alone.parallel))
+    for index, figures in enumerate(sums(state))
   ]
 
 

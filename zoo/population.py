@@ -3,7 +3,8 @@
 Members differ by their seed, and so in parameters, data and everything random, and by numbers that
 are leaves of their states (`SWEPT`). What all of them share is how far they are: counts are without
 the axis, so that what depends on a count alone (where a replay is written, whether a target network
-moves) stays one decision for all, and no scatter.
+moves) stays one decision for all, and no scatter. Several devices take equal shares of the members,
+and have nothing to tell each other.
 """
 
 import itertools
@@ -13,12 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from zoo.names import unknown
 from zoo.optim import set_learning_rate
+from zoo.platform import greatest_divisor
 from zoo.training.evaluate import acting
-from zoo.training.parallel import Parallel
+from zoo.training.parallel import AXIS, Parallel, parallelize
 from zoo.training.program import Program, scan_steps
 from zoo.training.step import init_state, make_train_step
 from zoo.types import Array, Objective, PyTree, Scalars, Source, TrainState
@@ -58,6 +61,33 @@ def members_of(seed: int, seeds: int, sweep: Mapping[str, Sequence[float]]) -> l
   ]
 
 
+def parallelize_members(
+  strategy: str, count: int, devices: Sequence[Any] | None = None
+) -> Parallel:
+  """Chooses devices for runs side by side: of each an equal share.
+
+  Args:
+    strategy: 'jit' for one device, 'sharded' for all, 'auto' for as many as divide the runs.
+    count: runs.
+    devices: all by default.
+
+  Raises:
+    ValueError: another strategy, or devices that do not divide the runs.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  if strategy == 'pmap':
+    raise ValueError(
+      'pmap divides batches, and runs side by side are divided themselves: '
+      '--config.train.parallel=sharded, jit or auto'
+    )
+  if strategy == 'auto':
+    devices = devices[: greatest_divisor(count, len(devices))]
+    strategy = 'sharded' if len(devices) > 1 else 'jit'
+  if strategy == 'sharded' and count % len(devices):
+    raise ValueError(f'{count} runs side by side cannot be divided among {len(devices)} devices')
+  return parallelize(strategy, devices)
+
+
 def build_population(
   objective: Objective,
   tx: optax.GradientTransformation,
@@ -67,7 +97,7 @@ def build_population(
   steps_per_call: int = 1,
   skip_nonfinite: bool = False,
 ) -> Program:
-  """Joins objective, optimiser and source into one program for all members, on one device.
+  """Joins objective, optimiser and source into one program for all members.
 
   It is as `training.build` makes it, but that every leaf has a leading axis of members, save
   counts. The key that `init` takes is of no use: members have their seeds. Scalars are means over
@@ -78,21 +108,16 @@ def build_population(
     tx: how to update.
     source: what to learn from, on the device; its integers without axes are counts, and do not
       depend on the seed.
-    parallel: 'jit'.
+    parallel: see `parallelize_members`.
     members: at least one.
     steps_per_call: steps in one dispatch.
     skip_nonfinite: see `make_train_step`.
 
   Raises:
-    ValueError: a source on the host, or another strategy.
+    ValueError: a source on the host.
   """
   if not source.on_device:
     raise ValueError('only sources on the device can be run for several seeds at once')
-  if parallel.strategy != 'jit':
-    raise ValueError(
-      f'several seeds at once run on one device: --config.train.parallel=jit, not '
-      f'{parallel.strategy}'
-    )
 
   def init_one(key: Array) -> tuple[TrainState, PyTree]:
     return init_state(objective, tx, source.spec, key), source.init(key)
@@ -100,8 +125,11 @@ def build_population(
   one = jax.eval_shape(init_one, jax.eval_shape(lambda: jax.random.key(0)))
   of_state, of_source = jax.tree.map(axis, one)
   step = make_train_step(objective, tx, skip_nonfinite=skip_nonfinite)
-  run = jax.vmap(
-    scan_steps(step, source, steps_per_call), (of_state, of_source, None), (of_state, of_source, 0)
+  run = map_members(
+    scan_steps(step, source, steps_per_call),
+    parallel,
+    (of_state, of_source, None),
+    (of_state, of_source, 0),
   )
 
   def init(key: Array) -> tuple[TrainState, PyTree]:
@@ -119,18 +147,35 @@ def build_population(
     return state, source_state, scalars
 
   abstract = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)))
-  placed = parallel.shared(abstract)
+  placed = parallel.split(abstract)
   data = parallel.put(source.data, parallel.shared(source.data))
   compiled = parallel.compile(
     run_all,
     (*placed, parallel.shared(source.data)),
-    (*placed, parallel.shared(jax.ShapeDtypeStruct((), jnp.int32))),
+    (*placed, parallel.everywhere),
     donate=(0, 1),
   )
   start = jax.jit(init, out_shardings=jax.tree.map(lambda p: p.sharding, placed))
   of_sharding = lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p.sharding)
   abstract = jax.tree.map(of_sharding, abstract, placed)
   return Program(parallel, start, compiled, placed[0], placed[1], data, abstract)
+
+
+def map_members(
+  one: Callable[..., Any], parallel: Parallel, in_axes: tuple, out_axes: PyTree
+) -> Callable[..., Any]:
+  """What maps over the members of each device. Axes, 0 or None, are as those of `jax.vmap`."""
+  mapped = jax.vmap(one, in_axes, out_axes)
+  if parallel.mesh.size == 1:
+    return mapped
+
+  def specs(axes: PyTree) -> PyTree:
+    spec = lambda axis: PartitionSpec() if axis is None else PartitionSpec(AXIS)
+    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)
+
+  return jax.shard_map(
+    mapped, mesh=parallel.mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False
+  )
 
 
 def apart(
@@ -182,8 +227,13 @@ def member(tree: PyTree, index: int) -> PyTree:
   return jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, tree)
 
 
+def member_on(tree: PyTree, index: int, parallel: Parallel) -> PyTree:
+  """One of the runs, on the devices of `parallel`."""
+  return jax.device_put(member(tree, index), parallel.everywhere.sharding)
+
+
 def evaluate_population(
-  objective: Objective, source: Source
+  objective: Objective, source: Source, parallel: Parallel
 ) -> Callable[[TrainState], list[dict[str, float]]]:
   """Returns (state) -> the figures of every member over one pass of a source, compiled once.
 
@@ -192,7 +242,8 @@ def evaluate_population(
   """
   if source.num_batches is None or not source.on_device:
     raise ValueError('evaluation of several seeds needs a source on the device that ends')
-  batches, data = range(source.num_batches), jax.device_put(source.data)
+  batches = range(source.num_batches)
+  data = parallel.put(source.data, parallel.shared(source.data))
 
   def one(state: TrainState, data: PyTree) -> PyTree:
     source_state, sums = source.init(state.key), None
@@ -207,7 +258,7 @@ def evaluate_population(
   @jax.jit
   def of_all(state: TrainState, data: PyTree) -> PyTree:
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, state)
-    return jax.vmap(one, (axes, None))(state, data)
+    return map_members(one, parallel, (axes, None), 0)(state, data)
 
   def figures(state: TrainState) -> list[dict[str, float]]:
     sums = jax.device_get(of_all(state, data))

@@ -13,7 +13,7 @@ from zoo.figures.image_quality import psnr
 from zoo.generate import generate
 from zoo.models.gpt2 import decodable
 from zoo.objectives.vae import picture
-from zoo.population import member
+from zoo.population import member_on
 from zoo.previews import anomaly, classification, clustering, episode, restoration, samples, text
 from zoo.training.predict import examples_of, make_predict
 from zoo.translate import reader
@@ -39,9 +39,13 @@ def make_preview(experiment: Experiment, state: PyTree) -> Preview:
   make, sources = PREVIEWS.get(experiment.task), experiment.dataset.evaluation
   if make is None or not sources:
     return lambda state: {}
-  preview = make(experiment, next(iter(sources.values())), state)
+  source = next(iter(sources.values()))
+  if not experiment.is_population:
+    return make(experiment, source, state)
   # Of runs side by side the first is shown, as it is without looking which is best.
-  return (lambda state: preview(member(state, 0))) if experiment.is_population else preview
+  alone = experiment.alone
+  preview = make(alone, source, alone.parallel.everywhere)
+  return lambda state: preview(member_on(state, 0, alone.parallel))
 
 
 def of_classes(experiment: Experiment, source: Source, placement: PyTree) -> Preview:

@@ -1,6 +1,5 @@
 """What a run directory keeps beside its checkpoints, and how to open one that was trained."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,9 +107,8 @@ def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') ->
     raise CheckpointError(f'the run in {workdir} has no checkpoint yet')
   step, state = restored.step, restored.state
   if number is not None:
-    state = population.member(state, number)
-    settings = dataclasses.replace(settings, seeds=1, sweep=())
-    experiment = experiment._replace(settings=settings)
+    experiment = experiment.alone
+    state = population.member_on(state, number, experiment.parallel)
     program = program_of(experiment)
   return Run(config, experiment, program, step, state)
 

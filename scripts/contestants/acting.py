@@ -16,9 +16,11 @@ STEPS = 5_000  # of environments, in a call
 def zoo_dqn(seeds: int) -> Call:
   import jax
 
+  from zoo import platform
   from zoo.experiment import complete_config, make_experiment
   from zoo.runs import program_of
 
+  platform.split_cpu(seeds)  # as scripts/train.py does
   config = complete_config(
     {
       'model': {'name': 'dqn_mlp', 'widths': WIDTHS},
@@ -36,7 +38,7 @@ def zoo_dqn(seeds: int) -> Call:
       'train': {'seeds': seeds, 'best': 'episode_return'},
     }
   )
-  program = program_of(make_experiment(config, devices=jax.devices()[:1]), STEPS // ENVS)
+  program = program_of(make_experiment(config), STEPS // ENVS)
   states = program.init(jax.random.key(0))
 
   def call() -> None:

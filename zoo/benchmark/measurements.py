@@ -12,7 +12,7 @@ from zoo.benchmark.inputs import inputs
 from zoo.benchmark.timing import ENOUGH_SECONDS, Contestant, Row, compare, timed
 from zoo.benchmark.workload import Workload, synthetic_batch, synthetic_source
 from zoo.generate import generate
-from zoo.population import build_population, members_of
+from zoo.population import build_population, members_of, parallelize_members
 from zoo.training.program import build
 from zoo.types import Array, Batch, PyTree, TrainState
 
@@ -170,21 +170,34 @@ def plain(work: Workload) -> Contestant:
 
 
 def seeds(work: Workload) -> list[Contestant]:
-  """The training loop's call for one run, and for MEMBERS of them side by side (`train.seeds`)."""
+  """The training loop's call for one run, and for MEMBERS of them side by side (`train.seeds`).
+
+  The one is on the device of the workload, which must be one; the others are on all that divide
+  them.
+  """
   source, k = work.source, work.steps_per_call
-  members = members_of(0, MEMBERS, {})
+  if work.parallel.strategy != 'jit':
+    raise ValueError(
+      f'one run is measured on one device: --parallel=jit, not {work.parallel.strategy}'
+    )
+  members, everywhere = members_of(0, MEMBERS, {}), parallelize_members('auto', MEMBERS)
   programs = {
     'one run': build(work.objective, work.tx, source, work.parallel, k),
-    f'{MEMBERS} runs': build_population(work.objective, work.tx, source, work.parallel, members, k),
+    f'{MEMBERS} runs': build_population(work.objective, work.tx, source, everywhere, members, k),
   }
   contestants = []
   for what, program in programs.items():
     carry, fixed = arguments(program, source)
     compiled = compile_ahead(program.step, *carry, fixed, warm=work.warm)
     runs = 1 if what == 'one run' else MEMBERS
-    units = {'examples_of_all_runs': runs * work.batch_size}
     block = bare(program, carry, fixed)
-    contestants.append(Contestant(what, block, k, compiled, units=units))
+    contestants.append(
+      Contestant(
+        *(what, block, k, compiled),
+        units={'examples_of_all_runs': runs * work.batch_size},
+        parallel=program.parallel,
+      )
+    )
   return contestants
 
 

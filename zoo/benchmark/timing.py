@@ -33,6 +33,7 @@ class Contestant(NamedTuple):
     workers: see `Row`.
     flops: of the model in a step; {} if it computes none, or nobody knows.
     units: what a step makes, by name: {'tokens': 4096}. Examples are counted anyway.
+    parallel: where it runs, if not where the others do.
   """
 
   what: str
@@ -42,6 +43,7 @@ class Contestant(NamedTuple):
   workers: int = 0
   flops: Flops = {}  # noqa: RUF012  # never written to
   units: dict[str, int] = {}  # noqa: RUF012
+  parallel: Parallel | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +125,8 @@ def compare(
   return [
     Row(
       what=c.what,
-      parallel=parallel.strategy,
-      devices=parallel.mesh.size,
+      parallel=(c.parallel or parallel).strategy,
+      devices=(c.parallel or parallel).mesh.size,
       batch_size=batch_size,
       steps_per_call=c.steps,
       steps=per_round[i] * rounds * c.steps,

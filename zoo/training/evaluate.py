@@ -39,7 +39,7 @@ def make_evaluate(
   if source.num_batches is None:
     raise ValueError('evaluation needs a source that ends; this one has no num_batches')
   num_batches = source.num_batches
-  one = parallel.shared(jax.ShapeDtypeStruct((), jnp.int32))
+  one = parallel.everywhere
   batch_placement = parallel.split(source.spec)
 
   def total(metrics: Metrics) -> Metrics:

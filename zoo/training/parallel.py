@@ -62,6 +62,11 @@ class Parallel:
   def _batch_axes(self) -> tuple[str, ...]:
     return tuple(a for a in self.mesh.axis_names if a in (AXIS, 'fsdp'))
 
+  @property
+  def everywhere(self) -> Placement:
+    """For whatever all devices hold whole."""
+    return Placement(None, NamedSharding(self.mesh, PartitionSpec()))
+
   def shared(self, tree: PyTree) -> PyTree:
     """A Placement for each leaf of what all devices work on together: state, metrics, a dataset."""
 
@@ -85,7 +90,7 @@ class Parallel:
 
     def place(leaf: Any) -> Placement:
       if leaf.ndim == 0:
-        return Placement(None, NamedSharding(self.mesh, PartitionSpec()))
+        return self.everywhere
       if leaf.shape[0] * jax.process_count() % self.num_shards:
         raise ValueError(
           f'a batch of {leaf.shape[0]} cannot be divided among {self.num_shards} devices'

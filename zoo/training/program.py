@@ -79,7 +79,6 @@ def build(
   key = jax.eval_shape(lambda: jax.random.key(0))
   abstract_state = jax.eval_shape(init, key)
   state = parallel.shared(abstract_state)
-  one = parallel.shared(jax.ShapeDtypeStruct((), jnp.int32))  # for whatever all devices share
   init_on_devices = jax.jit(init, out_shardings=jax.tree.map(lambda p: p.sharding, state))
   batch = parallel.split(source.spec)
   abstract_state = jax.tree.map(
@@ -87,7 +86,7 @@ def build(
   )
 
   if not source.on_device:
-    compiled = parallel.compile(step, (state, batch), (state, one), donate=(0,))
+    compiled = parallel.compile(step, (state, batch), (state, parallel.everywhere), donate=(0,))
     host = lambda key: (init_on_devices(key), source.init(key))
     held = jax.eval_shape(source.init, key) if source.acts else source.init(jax.random.key(0))
     return Program(parallel, host, compiled, state, None, (), (abstract_state, held))
@@ -98,7 +97,7 @@ def build(
   compiled = parallel.compile(
     scan_steps(step, source, steps_per_call),
     (state, placed, parallel.shared(source.data)),
-    (state, placed, one),
+    (state, placed, parallel.everywhere),
     donate=(0, 1),
   )
 

@@ -10,8 +10,8 @@ class TrainSettings:
   Attributes:
     steps: how many to run.
     seed: of parameters, dropout, augmentation and the order of the data.
-    seeds: how many runs side by side in one program, under `seed` and those after it; on one
-      device, with data on the device.
+    seeds: how many runs side by side in one program, under `seed` and those after it, with data on
+      the device. Several devices take equal shares of them.
     sweep: (option, numbers) pairs, such as ('optimizer.learning_rate', (1e-3, 3e-3)): runs side by
       side with each of them, under each of the seeds. On the command line
       --sweep.optimizer.learning_rate=1e-3,3e-3.
@@ -24,7 +24,8 @@ class TrainSettings:
       if empty.
     inception: a safetensors file of the weights of the Frechet inception distance, for 'fid' of
       generated examples, see `zoo/interop/inception.py`; it is not computed if empty.
-    parallel: 'auto', 'jit', 'pmap' or 'sharded'.
+    parallel: 'auto', 'jit', 'pmap' or 'sharded'. Of runs side by side 'auto' is 'sharded', over as
+      many devices as divide them; they are not for 'pmap'.
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes them more slowly (a step
       of a CNN on 64 digits took 48 ms instead of 14, jax 0.10.2).
