@@ -21,8 +21,8 @@ test-slow: $(VENV)/.installed-dev
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -m parity tests/parity $(ARGS)
 
-peers: $(VENV)/.installed-parity
-	$(BIN)/python scripts/peers.py $(ARGS)
+peers: $(VENV)/.installed $(VENV)-peers/.installed
+	$(BIN)/python scripts/peers.py --peer_python=$(VENV)-peers/bin/python $(ARGS)
 
 reproduce: $(VENV)/.installed  # make reproduce ROW=digits_cnn
 	$(BIN)/python scripts/reproduce.py --row=$(ROW) $(ARGS)
@@ -53,5 +53,10 @@ $(VENV)/.installed-parity: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[dev,parity]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
+$(VENV)-peers/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet -e '.[parity,peers]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peers .pytest_cache .ruff_cache

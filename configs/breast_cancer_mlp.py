@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
       'train': {
         'steps': 500,
         'steps_per_call': 50,
+        'cpu_threads': 1,
         'log_every': 50,
         'eval_every': 250,
         'checkpoint_every': 250,

@@ -58,6 +58,7 @@ def get_config(name: str = 'double') -> ConfigDict:
       'train': {
         'steps': 12_200,
         'steps_per_call': 100,
+        'cpu_threads': 1,
         'log_every': 200,
         'eval_every': 1_000,
         'checkpoint_every': 1_000,

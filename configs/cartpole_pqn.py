@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
       'train': {
         'steps': 15_616,
         'steps_per_call': 64,
+        'cpu_threads': 1,
         'log_every': 320,
         'eval_every': 1_600,
         'checkpoint_every': 1_600,

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
       'train': {
         'steps': 2_000,
         'steps_per_call': 100,
+        'cpu_threads': 1,
         'log_every': 200,
         'eval_every': 500,
         'checkpoint_every': 500,

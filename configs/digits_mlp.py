@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
       'train': {
         'steps': 2000,
         'steps_per_call': 50,
+        'cpu_threads': 1,
         'log_every': 100,
         'eval_every': 500,
         'checkpoint_every': 500,

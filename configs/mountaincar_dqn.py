@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
       'train': {
         'steps': 29_700,
         'steps_per_call': 100,
+        'cpu_threads': 1,
         'log_every': 500,
         'eval_every': 5_000,
         'checkpoint_every': 5_000,

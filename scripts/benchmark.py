@@ -93,8 +93,8 @@ def main(argv: list[str]) -> int:
   asked = list(requested(argv[1:]))
   before = comparison.read_rows(FLAGS.compare) if FLAGS.compare else []
   huge_pages.ask()
-  if FLAGS.what == ['seeds']:
-    platform.split_cpu(MEMBERS)
+  if len(asked) == 1:  # others share the process, and its threads
+    platform.divide_cpu(MEMBERS if FLAGS.what == ['seeds'] else 1, asked[0].cpu_threads)
   jax.config.update('jax_enable_compilation_cache', False)  # it would hide what compiling takes
   if FLAGS.profile:
     return profiled(asked)
@@ -239,8 +239,9 @@ def requested(overrides: list[str]) -> Iterator[Request]:
     yield Request(FLAGS.model, FLAGS.model, make, *choices, strategies)
   elif FLAGS.config is not None:
     name = Path(FLAGS.config.partition(':')[0]).stem
-    make = requests.config_maker(FLAGS.config, overrides)
-    yield Request(name, name, make, *choices, strategies)
+    values = requests.values_of(FLAGS.config, overrides)
+    make = requests.config_maker(values)
+    yield Request(name, name, make, *choices, strategies, values['train']['cpu_threads'])
 
 
 def positive(text: str) -> int:

@@ -60,7 +60,8 @@ def main(argv: list[str]) -> int:
   load = lambda chosen: cli.load_config(FLAGS.config, [*overrides, *chosen], complete_config)
   configs = [load(chosen) for chosen in runs]  # all of them, before the first is trained
   huge_pages.ask()
-  platform.split_cpu(len(runs_of(TrainSettings(**configs[0].train.to_dict()))))
+  settings = TrainSettings(**configs[0].train.to_dict())
+  platform.divide_cpu(len(runs_of(settings)), settings.cpu_threads)
   workdir = Path(FLAGS.workdir)
   if len(runs) == 1 and not runs[0]:
     return train_config(configs[0], workdir)

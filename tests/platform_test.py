@@ -21,6 +21,7 @@ def processor(monkeypatch, tmp_path):
   path = tmp_path / 'cpuinfo'
   path.write_text('processor : 0\nflags : fpu avx2 avx512f avx512_bf16\n')
   monkeypatch.setattr(platform, 'CPU_INFO', path)
+  monkeypatch.delenv(platform.THREADS, raising=False)
   return path
 
 
@@ -36,6 +37,14 @@ def test_options_are_for_the_platform_they_were_measured_on(monkeypatch, process
   assert platform.compiler_options('cpu') == {}
 
 
+def test_with_one_thread_operations_are_computed_in_sequence(monkeypatch, processor):
+  processor.write_text('flags : fpu avx2\n')
+  for threads, options in (('1', {platform.CONCURRENT: False}), ('2', {})):
+    monkeypatch.setenv(platform.THREADS, threads)
+    assert platform.compiler_options('cpu') == options
+    assert platform.compiler_options('gpu') == {}
+
+
 def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
   assert not platform.is_known('xla_cpu_no_such_option')
   monkeypatch.setattr(platform, 'ONEDNN', 'xla_cpu_no_such_option')
@@ -44,17 +53,23 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
 
 def test_a_cpu_is_split_for_runs_side_by_side_unless_somebody_has_decided():
   assert [platform.greatest_divisor(20, most) for most in (1, 2, 3, 8, 64)] == [1, 2, 2, 5, 20]
-  script = 'import jax; from zoo import platform; platform.split_cpu(6); print(jax.device_count())'
+  script = (
+    'import jax, os; from zoo import platform; platform.divide_cpu(6, threads=1); '
+    'print(jax.device_count(), os.environ["NPROC"])'
+  )
 
-  def devices(**variables):
-    left = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES')
+  def devices(threads=1, **variables):
+    left = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES', 'NPROC')
     kept = {name: value for name, value in os.environ.items() if name not in left}
     command = [sys.executable, '-c', script]
     done = subprocess.run(command, env=kept | variables, capture_output=True, check=True)
-    return int(done.stdout)
+    count, told = map(int, done.stdout.split())
+    assert told == threads
+    return count
 
   assert devices() == platform.greatest_divisor(6, platform.cores())
   assert devices(JAX_NUM_CPU_DEVICES='4') == 4
+  assert devices(threads=3, NPROC='3') == devices()
   assert devices(XLA_FLAGS='--xla_force_host_platform_device_count=5') == 5
 
 

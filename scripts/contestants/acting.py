@@ -20,7 +20,7 @@ def zoo_dqn(seeds: int) -> Call:
   from zoo.experiment import complete_config, make_experiment
   from zoo.runs import program_of
 
-  platform.split_cpu(seeds)  # as scripts/train.py does
+  platform.divide_cpu(seeds, threads=1)  # as scripts/train.py does by such a config
   config = complete_config(
     {
       'model': {'name': 'dqn_mlp', 'widths': WIDTHS},
@@ -78,7 +78,7 @@ def stable_baselines3() -> Call:
 def rejax(seeds: int) -> Call:
   """Rejax, in JAX too: its iterations as it scans them, mapped over seeds.
 
-  Rejax 0.1.3 needs gymnax 0.0.9, which is not that of our extra: see --peer_python.
+  Rejax 0.1.3 needs gymnax 0.0.9, which is not that of our extra: hence the extra `peers`.
   """
   import jax
   from rejax import DQN  # pyright: ignore[reportMissingImports]

@@ -24,6 +24,7 @@ class Request(NamedTuple):
     sizes: of batches.
     dtypes: to compute in.
     strategies: of parallelism.
+    cpu_threads: see `TrainSettings`.
   """
 
   name: str
@@ -33,6 +34,7 @@ class Request(NamedTuple):
   sizes: tuple[int | None, ...]
   dtypes: tuple[str | None, ...]
   strategies: tuple[str | None, ...]
+  cpu_threads: int = 0
 
 
 def of_target(target: Target, configs: Path, strategies: tuple[str | None, ...]) -> Request:
@@ -46,7 +48,8 @@ def of_target(target: Target, configs: Path, strategies: tuple[str | None, ...])
   if target.is_model:
     make = model_maker(target.name, target.options)
   else:
-    make = config_maker(str(configs / f'{target.name}.py'), list(overrides(target)))
+    path = str(configs / f'{target.name}.py')
+    make = config_maker(values_of(path, list(overrides(target))))
   own = (target.what, (target.batch_size,), (target.dtype,))
   return Request(target.name, target.label, make, *own, strategies)
 
@@ -60,9 +63,13 @@ def model_maker(name: str, options: Mapping[str, Any] | None = None) -> Maker:
   return make
 
 
-def config_maker(path: str, overrides: Sequence[str]) -> Maker:
-  """Of a config file."""
-  values = cli.load_config(path, overrides, complete_config).to_dict()
+def values_of(path: str, overrides: Sequence[str]) -> dict[str, Any]:
+  """A config file, complete."""
+  return cli.load_config(path, overrides, complete_config).to_dict()
+
+
+def config_maker(values: Mapping[str, Any]) -> Maker:
+  """Of a config, complete."""
 
   def make(strategy: str | None, size: int | None, dtype: str | None, devices: Any) -> Workload:
     return from_config(values, strategy, size, chosen(values['model']['name'], dtype), devices)

@@ -29,6 +29,8 @@ class TrainSettings:
     steps_per_call: steps in one dispatch; more pay where a step takes well under a millisecond.
       Leave it at 1 for convolutions on a CPU: inside a loop XLA computes them more slowly (a step
       of a CNN on 64 digits took 48 ms instead of 14, jax 0.10.2).
+    cpu_threads: for parts of operations, on a CPU; 0 for as many as it has cores. 1 where products
+      are so small that threads wait for each other: agents with few numbers to see.
     log_every: steps between two lines in metrics.jsonl: the only times anything is fetched.
     eval_every: steps between two evaluations on the validation split; 0 for the end alone.
     preview_every: steps between two previews; 0 for the end alone.
@@ -60,6 +62,7 @@ class TrainSettings:
   inception: str = ''
   parallel: str = 'auto'
   steps_per_call: int = 1
+  cpu_threads: int = 0
   log_every: int = 50
   eval_every: int = 0
   preview_every: int = 0
@@ -82,6 +85,7 @@ class TrainSettings:
       'preview_every',
       'checkpoint_every',
       'keep_best',
+      'cpu_threads',
       'prefetch',
       'workers',
     ):
