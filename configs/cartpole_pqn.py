@@ -40,7 +40,9 @@ def get_config() -> ConfigDict:
         'log_every': 320,
         'eval_every': 1_600,
         'checkpoint_every': 1_600,
+        'keep_last': 11,
         'best': 'episode_return',
+        'final': 'best',
       },
     }
   )
