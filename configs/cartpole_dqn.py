@@ -11,7 +11,7 @@ Source: Mnih et al. 2015, Human-level control through deep reinforcement learnin
 al. 2016 (double); Sutton 1988 (several steps); the environment is that of Barto, Sutton and
 Anderson 1983.
 Command: python scripts/train.py --config=configs/cartpole_dqn.py --workdir=runs/cartpole_dqn
-Hardware: 2 CPU cores (AMD EPYC, Zen 3), 105 s for twenty seeds at once, compilation included
+Hardware: 2 CPU cores (AMD EPYC, Zen 3), 110 s for twenty seeds at once, compilation included
 (--config.train.seeds=20).
 Expected: of twenty seeds, each judged at the evaluation of 512 greedy episodes where it was best
 first (validation), 500.0 over 128 others (test) in nineteen and 499.99 in one; of seeds 20 to 39
