@@ -141,6 +141,7 @@ def test_as_many_devices_take_part_as_divide_the_runs(runs, devices):
   assert parallel.strategy == ('jit' if devices == 1 else 'sharded')
 
 
+@pytest.mark.slow
 def test_devices_with_runs_of_their_own_tell_each_other_only_what_is_logged():
   source, parallel = arrays.epochs(toy.data(100), 32), parallelize_members('auto', 4)
   tx, members = make_optimizer('adam', learning_rate=0.01), members_of(0, 4, {})

@@ -249,6 +249,7 @@ def test_training_that_explodes_goes_on_if_told_to_and_counts(tmp_path):
 # --- a run of another config ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_of_another_config_is_refused_unless_a_flag_allows_it(tmp_path):
   workdir = command.unfinished(tmp_path / 'run')
   before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file() and p.name != '.lock'}

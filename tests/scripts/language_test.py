@@ -49,6 +49,7 @@ def finished():
   return workdir
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_tokenizer_its_samples_and_bits_per_byte():
   summary = json.loads((finished() / 'summary.json').read_text())
   assert 0 < summary['metrics']['validation']['bits_per_byte'] < 8
