@@ -17,6 +17,7 @@ from zoo.data import arrays
 from zoo.optim import make_optimizer
 from zoo.population import (
   build_population,
+  change_each,
   evaluate_population,
   member,
   member_on,
@@ -42,20 +43,23 @@ def train(program, seed, calls):
 def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once(devices):
   source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
   parallel = parallelize_members('auto', 4, jax.devices()[:devices])
-  traces = []
-  objective, tx = toy.objective(traces=traces), make_optimizer('adam', learning_rate=0.01)
+  objective, tx = toy.objective(), make_optimizer('adam', learning_rate=0.01)
   members = members_of(6, 2, {'optimizer.learning_rate': (0.02, 0.05)})
   assert [str(m) for m in members][2:] == [
     'optimizer.learning_rate=0.05 seed=6',
     'optimizer.learning_rate=0.05 seed=7',
   ]
   population = build_population(objective, tx, source, parallel, members, steps_per_call=2)
-  states = train(population, 0, 1)
-  traced = len(traces)
-  for _ in range(2):
-    states = population.step(*states, population.data)[:2]
+  states, compiled = train(population, 0, 1), []
+  listen = lambda name, *_, **__: compiled.append(name) if 'backend_compile' in name else None
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    for _ in range(2):
+      states = population.step(*states, population.data)[:2]
+  finally:
+    jax.monitoring.clear_event_listeners()
+  assert not compiled
   state, source_state = states
-  assert len(traces) == traced
   assert len(state.params['Dense_0']['kernel'].sharding.device_set) == devices
   assert int(state.step) == 6
   split = arrays.one_pass(toy.data(50, 1), 32)
@@ -150,6 +154,21 @@ def test_devices_with_runs_of_their_own_tell_each_other_only_what_is_logged():
   one = member(states[0], 0)
   text = population.step.lower(*states, population.data).compile().as_text()
   assert 0 < traffic(text).bytes < 100 < sum(x.nbytes for x in jax.tree.leaves(one.params))
+
+
+def test_every_member_is_changed_by_itself_and_counts_stay_without_an_axis():
+  tree = {'count': np.int32(7), 'rows': np.arange(6.0).reshape(3, 2)}
+  change = lambda one: {'count': one['count'], 'rows': one['rows'] - one['rows'].mean()}
+  changed = change_each(change, tree, 3)
+  want = {'count': np.int32(7), 'rows': np.array([[-0.5, 0.5]] * 3)}
+  chex.assert_trees_all_equal(changed, want)
+  chex.assert_trees_all_equal(change_each(change, want, 1), change(want))
+
+
+def test_runs_side_by_side_are_for_one_process(monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(ValueError, match='runs side by side are for one process'):
+    parallelize_members('auto', 8)
 
 
 def test_what_cannot_be_side_by_side_is_refused():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
@@ -72,8 +73,10 @@ def parallelize_members(
     devices: all by default.
 
   Raises:
-    ValueError: another strategy, or devices that do not divide the runs.
+    ValueError: another strategy, devices that do not divide the runs, or several processes.
   """
+  if jax.process_count() > 1:
+    raise ValueError('runs side by side are for one process: --config.train.seeds=1 and no sweep')
   devices = list(jax.devices() if devices is None else devices)
   if strategy == 'pmap':
     raise ValueError(
@@ -225,6 +228,18 @@ def reconfigure(
 def member(tree: PyTree, index: int) -> PyTree:
   """One of the runs, as it would be by itself: counts have no axis, here or there."""
   return jax.tree.map(lambda leaf: leaf[index] if leaf.ndim else leaf, tree)
+
+
+def change_each(change: Callable[[PyTree], PyTree], tree: PyTree, count: int) -> PyTree:
+  """What `change` makes of every member's part of a tree on the host, `count` of them, stacked.
+
+  Counts stay without an axis, and a single run has none: it is changed as it is.
+  """
+  if count == 1:
+    return change(tree)
+  changed = [change(member(tree, index)) for index in range(count)]
+  stack = lambda old, *new: np.stack(new) if old.ndim else new[0]
+  return jax.tree.map(stack, tree, *changed)
 
 
 def member_on(tree: PyTree, index: int, parallel: Parallel) -> PyTree:

@@ -76,7 +76,8 @@ def by_classifier(
     'precision' and 'recall' (`distances.precision_recall`), and if the generator is conditional
     'class_accuracy', the share of pictures that are read as the class that was asked for.
   """
-  run = open_run(Path(experiment.settings.judge))
+  # Its batches need not divide among the devices of what is judged.
+  run = open_run(Path(experiment.settings.judge), devices=jax.local_devices()[:1])
   check(run, experiment)
   read = reader(run)
   features, _ = read(images)

@@ -1,5 +1,6 @@
 """What a run directory keeps beside its checkpoints, and how to open one that was trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,12 @@ class Run(NamedTuple):
     return self.experiment.objective.variables(self.state.params, self.state.extras)
 
 
-def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') -> Run:
+def open_run(
+  workdir: Path,
+  which: str = 'last',
+  member: str | None = 'best',
+  devices: Sequence[Any] | None = None,
+) -> Run:
   """Restores a run.
 
   Args:
@@ -87,13 +93,14 @@ def open_run(workdir: Path, which: str = 'last', member: str | None = 'best') ->
       best mean, or is each one's own where `train.final` is 'best'.
     member: which of several runs that were trained side by side: 'best', the one whose validation
       figures were best at the end; a number from 0 on; or None for all, with an axis of members.
+    devices: to use it on; all by default.
 
   Raises:
     ValueError: the directory holds no run, or the run no such checkpoint or member.
     CheckpointError: there is no good checkpoint.
   """
   config = complete_config(rundir.read_config(workdir))
-  experiment = make_experiment(config, **kept(workdir))
+  experiment = make_experiment(config, devices=devices, **kept(workdir))
   program, settings = program_of(experiment), experiment.settings
   number = None
   if experiment.is_population and member is not None:
@@ -151,14 +158,18 @@ def initialize(experiment: Experiment, program: Program, state: TrainState) -> T
     tokenizers.require_same(
       experiment.dataset.tokenizer, tokenizer.fingerprint, f'train.init_from={settings.init_from}'
     )
-  params, extras = jax.device_get((state.params, state.extras))
-  variables = match_variables(
-    objective.variables(params, extras),
-    loaded,
-    settings.init_ignore,
-    getattr(experiment.module, 'vocab_size', 0),
-  )
-  params, extras = objective.adopt(params, extras, variables)
+
+  def adopted(held: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+    variables = match_variables(
+      objective.variables(*held),
+      loaded,
+      settings.init_ignore,
+      getattr(experiment.module, 'vocab_size', 0),
+    )
+    return objective.adopt(*held, variables)
+
+  held = jax.device_get((state.params, state.extras))
+  params, extras = population.change_each(adopted, held, len(experiment.members))
   placed = experiment.parallel.put((params, extras), (program.state.params, program.state.extras))
   return state.replace(params=placed[0], extras=placed[1])
 
@@ -179,7 +190,7 @@ def teach(experiment: Experiment, program: Program, state: TrainState) -> TrainS
       otherwise; one line.
   """
   workdir = experiment.settings.teacher
-  run = best_of(Path(workdir))
+  run = best_of(Path(workdir), jax.local_devices()[:1])
   mine, its = experiment.dataset.statistics, run.experiment.dataset.statistics
   same = (mine is None) == (its is None)
   if mine and its:
@@ -196,7 +207,8 @@ def teach(experiment: Experiment, program: Program, state: TrainState) -> TrainS
       for name, x in tree.items()
     }
 
-  extras = replaced(jax.device_get(state.extras))
+  held = jax.device_get(state.extras)
+  extras = population.change_each(replaced, held, len(experiment.members))
   return state.replace(extras=experiment.parallel.put(extras, program.state.extras))
 
 
@@ -205,16 +217,16 @@ def weights_of(source: str) -> tuple[PyTree, Any]:
   folder = Path(source)
   if not (folder / 'checkpoints').is_dir():
     return load_pretrained(source)[1:]
-  run = best_of(folder)
+  run = best_of(folder, jax.local_devices()[:1])
   return jax.device_get(run.variables), run.experiment.dataset.tokenizer
 
 
-def best_of(workdir: Path) -> Run:
-  """A run at its best checkpoint, or at its last if there is no best."""
+def best_of(workdir: Path, devices: Sequence[Any] | None = None) -> Run:
+  """A run at its best checkpoint, or at its last if there is no best; on all devices, or these."""
   try:
-    return open_run(workdir, 'best')
+    return open_run(workdir, 'best', devices=devices)
   except ValueError:
-    return open_run(workdir)
+    return open_run(workdir, devices=devices)
 
 
 def best_of_member(workdir: Path, number: int) -> str:

@@ -2,9 +2,11 @@
 
 import json
 
+import chex
 import pytest
 
 from tests.scripts import command
+from zoo import population, runs
 
 SIDE_BY_SIDE = [
   *('--config.train.seed=4', '--config.train.seeds=2'),
@@ -14,7 +16,8 @@ SIDE_BY_SIDE = [
 
 @pytest.mark.slow
 def test_seeds_and_rates_side_by_side(tmp_path):
-  said = command.train_to_end(tmp_path, *SIDE_BY_SIDE)
+  said = command.train_to_end(tmp_path, *SIDE_BY_SIDE, devices=2)
+  assert json.loads((tmp_path / 'summary.json').read_text())['strategy'] == 'sharded'
   summary = json.loads((tmp_path / 'summary.json').read_text())
   names = [
     f'optimizer.learning_rate={rate} seed={seed}' for rate in (0.01, 0.02) for seed in (4, 5)
@@ -35,6 +38,24 @@ def test_seeds_and_rates_side_by_side(tmp_path):
   assert judged('--member=best') == pytest.approx(values[best])
   said = command.refusal(command.run('evaluate', f'--workdir={tmp_path}', '--member=4'))
   assert "--member must be 'best' or a number from 0 to 3, not '4'" in said
+
+
+@pytest.mark.slow
+def test_all_members_start_from_the_weights_of_another_run(tmp_path):
+  command.train_to_end(tmp_path / 'first')
+  command.train_to_end(
+    *(tmp_path / 'both', f'--config.train.init_from={tmp_path / "first"}'),
+    *('--config.train.seeds=2', '--config.optimizer.learning_rate=0.0'),
+    '--config.objective.ema_decay=0.0',  # an average of the weights they started with
+    devices=2,
+  )
+  first, both = (
+    runs.open_run(tmp_path / name, which, member=None)
+    for name, which in (('first', 'best'), ('both', 'last'))
+  )
+  started = first.variables['params']
+  for index in range(2):
+    chex.assert_trees_all_equal(population.member(both.state.params, index), started)
 
 
 @pytest.mark.slow
