@@ -56,8 +56,9 @@ def divide_cpu(runs: int, threads: int = 0) -> None:
 
   Args:
     runs: at least 1.
-    threads: that all devices have for parts of operations, beside the one that each has for a
-      program; 0 for as many as there are cores. Whoever sets NPROC has decided.
+    threads: that all devices share for parts of operations, beside the one that each has for a
+      program; 0 for as many as there are cores. XLA makes no fewer than devices. Whoever sets NPROC
+      has decided.
   """
   forced = 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
   if not forced and jax.config.jax_num_cpu_devices < 0:  # pyright: ignore[reportAttributeAccessIssue]
