@@ -39,7 +39,7 @@ def train(program, seed, calls):
   return states
 
 
-@pytest.mark.parametrize('devices', [1, 2])
+@pytest.mark.parametrize('devices', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_member_is_the_run_of_its_seed_and_rate_and_all_compile_once(devices):
   source, jit = arrays.epochs(toy.data(100), 32), parallelize('jit')
   parallel = parallelize_members('auto', 4, jax.devices()[:devices])

@@ -125,7 +125,6 @@ def test_batches_are_those_of_the_device_bit_for_bit(stack, prioritized):
     chex.assert_trees_all_equal(jax.device_get(here[leaf]), jax.device_get(there[leaf]))
 
 
-@pytest.mark.slow
 def test_what_was_saved_goes_on_exactly_and_episodes_start_anew(tmp_path):
   """The last observation ends its episode, cut off; all before it is as it was."""
   inner, made = limited('CartPole-v1', 15), []

@@ -77,6 +77,7 @@ def test_what_is_generated_continues_the_prompt_and_repeats_with_its_seed():
   assert first.stdout.splitlines()[0] == again.stdout.splitlines()[0]
 
 
+@pytest.mark.slow  # as all that need the run
 @pytest.mark.parametrize(
   ('flags', 'named'),
   [
@@ -106,6 +107,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path):
   assert after == pytest.approx(before, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_listed(tmp_path):
   done = command.train(
     *(tmp_path / 'other', f'--config={config()}', f'--config.train.init_from={finished()}'),
@@ -114,6 +116,7 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
   assert 'blocks_0/mlp_in/kernel is [16, 64], not [32, 128]' in command.refusal(done)
 
 
+@pytest.mark.slow
 def test_weights_that_were_made_with_another_tokenizer_are_refused(tmp_path):
   done = command.train(
     *(tmp_path / 'other', f'--config={config()}', f'--config.train.init_from={finished()}'),
