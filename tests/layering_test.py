@@ -122,6 +122,7 @@ SHARED_BY_MODELS = {
     'attention',
     'cells',
     'conv',
+    'conv_cpu',
     'cudnn',
     'recurrent',
     'residual',

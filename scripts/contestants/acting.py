@@ -52,8 +52,9 @@ def zoo_dqn(seeds: int) -> Call:
 def stable_baselines3() -> Call:
   """Stable-Baselines3 on ten environments of Gymnasium: the usual choice, with PyTorch."""
   import stable_baselines3  # pyright: ignore[reportMissingImports]
+  from stable_baselines3.common import env_util  # pyright: ignore[reportMissingImports]
 
-  environments = stable_baselines3.common.env_util.make_vec_env('CartPole-v1', ENVS)
+  environments = env_util.make_vec_env('CartPole-v1', ENVS)
   agent = stable_baselines3.DQN(
     'MlpPolicy',
     environments,

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.models import conv
+from zoo.models import conv, conv_cpu
 
 
 def gradients(module, variables, x, dy):
@@ -38,7 +38,7 @@ def test_conv_has_the_gradients_of_flax(kernel, strides, padding):
 
 @pytest.mark.parametrize('cache', [1, 4000])
 def test_a_batch_in_parts_has_the_same_gradients(cache, monkeypatch):
-  monkeypatch.setattr(conv, 'CACHE_BYTES', cache)
+  monkeypatch.setattr(conv_cpu, 'CACHE_BYTES', cache)
   make = lambda **kw: nn.Conv(5, (3, 2), (2, 1), **kw)
   both(make(conv_general_dilated=conv.conv), make(), (6, 7, 9, 3))
   args = (5, (4, 4), (2, 2))
@@ -46,11 +46,60 @@ def test_a_batch_in_parts_has_the_same_gradients(cache, monkeypatch):
 
 
 def test_parts_are_equal_and_fit_if_they_can():
-  assert conv.parts(128, conv.CACHE_BYTES // 128) == 1
-  assert conv.parts(128, conv.CACHE_BYTES // 10) == 16  # 8 at a time
-  assert conv.parts(6, conv.CACHE_BYTES // 4) == 2
-  assert conv.parts(7, conv.CACHE_BYTES // 2) == 7
-  assert conv.parts(4, 2 * conv.CACHE_BYTES) == 4
+  assert conv_cpu.parts(128, conv_cpu.CACHE_BYTES // 128) == 1
+  assert conv_cpu.parts(128, conv_cpu.CACHE_BYTES // 10) == 16  # 8 at a time
+  assert conv_cpu.parts(6, conv_cpu.CACHE_BYTES // 4) == 2
+  assert conv_cpu.parts(7, conv_cpu.CACHE_BYTES // 2) == 7
+  assert conv_cpu.parts(4, 2 * conv_cpu.CACHE_BYTES) == 4
+
+
+WAYS = {  # places of x, window, strides, padding, up
+  'a map of one place': ((1, 1), (3, 3), (1, 1), 'SAME', (1, 1)),
+  'a map smaller than the kernel': ((2, 1), (3, 3), (1, 1), 'SAME', (1, 1)),
+  'the same, strided': ((2, 2), (3, 4), (2, 1), ((0, 1), (2, 1)), (1, 1)),
+  'nothing met': ((1, 1), (2, 2), (1, 1), ((3, 0), (0, 1)), (1, 1)),
+  'large': ((6, 7), (3, 3), (1, 1), 'SAME', (1, 1)),
+  'large and strided': ((7, 6), (3, 2), (2, 2), 'SAME', (1, 1)),
+  'transposed': ((4, 5), (4, 3), (1, 1), ((2, 2), (2, 1)), (2, 2)),
+  'transposed, one place': ((1, 1), (4, 4), (1, 1), ((2, 2), (2, 2)), (2, 2)),
+  'transposed, with gaps': ((3, 4), (2, 1), (1, 1), ((1, 3), (0, 2)), (3, 2)),
+}
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('case', WAYS)
+def test_ways_of_a_cpu_are_those_of_xla(case, dtype, monkeypatch):
+  """The result and both gradients, of what is small and of what counts as large."""
+  places, window, strides, padding, up = WAYS[case]
+  for name in ('LARGE_KERNEL', 'LARGE_RESULT', 'ROW_BYTES', 'ROW_CHANNELS'):
+    monkeypatch.setattr(conv_cpu, name, 1)
+  x = jax.random.normal(jax.random.key(1), (3, *places, 2), dtype)
+  kernel = jax.random.normal(jax.random.key(2), (*window, 2, 4), dtype)
+
+  def call(function):
+    y, vjp = jax.vjp(lambda x, kernel: function(x, kernel, strides, padding, up), x, kernel)
+    return y, vjp(jnp.cos(y))
+
+  plain = lambda *args: jax.lax.conv_general_dilated(*args, dimension_numbers=conv_cpu.NHWC)
+  found, expected = (jax.jit(lambda f=f: call(f))() for f in (conv.conv, plain))
+  assert jax.tree.map(jnp.dtype, found) == jax.tree.map(jnp.dtype, expected)
+  close(found, expected, dtype)
+  pads = padding
+  if isinstance(padding, str):
+    pads = tuple(jax.lax.padtype_to_pads(places, window, strides, padding))
+  how = conv_cpu.How(places, window, strides, pads, up)
+  assert how.results() == expected[0].shape[1:3]
+  assert how.backward().results() == places
+  assert conv_cpu.is_slow(x, kernel, how)
+
+
+def test_what_xla_is_fast_at_is_left_to_it():
+  how = conv_cpu.How((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+  x, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 5))
+  program = jax.jit(lambda x, kernel: conv.conv(x, kernel, (1, 1), 'SAME')).lower(x, kernel)
+  assert not conv_cpu.is_slow(x, kernel, how)
+  assert program.as_text().count('stablehlo.convolution') == 1
+  assert 'stablehlo.dot_general' not in program.as_text()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,12 @@
-"""Convolutions whose kernel gets its gradient by matrix products where XLA's own is slow: on CPUs.
+"""Convolutions that are fast on CPUs too, where XLA's own, or their gradients, can be slow.
 
 `Conv` has the parameters and the results of `nn.Conv`, and `ConvTranspose` those of
-`nn.ConvTranspose`. On other platforms the program is the same as theirs.
-
-On 2 vCPUs of an AMD Zen 3 with jax 0.10.2, which multiply large matrices at 95-125 Gflop/s, the
-gradient of a kernel of 3 x 3 on [128, 32, 32, 64] is computed at 4 Gflop/s by XLA and at 52 by
-products, on [128, 16, 16, 128] at 28 and 91, on [128, 4, 4, 512] at 80 and 96. To multiply the
-whole batch at once, and not what fits a cache, is half as fast. Inside a loop
-(`train.steps_per_call`) XLA is slower still.
+`nn.ConvTranspose`. On other platforms the program is the same as theirs; what a CPU computes in
+another way, and why, stands in conv_cpu.py.
 
 Under `jax.vmap` over kernels (`train.seeds`) XLA makes one grouped convolution, which takes a CPU 5
 times as long as the members one after the other: of 3 x 3 on [64, 8, 8, 32] for 8 members 54 ms and
-10 ms. So there they are computed in sequence, each as if it were alone. A step of
+10 ms (AMD Zen 3). So there they are computed in sequence, each as if it were alone. A step of
 `configs/digits_cnn.py` for 8 seeds took 19 times the processor time of a step for one, and takes
 6.5 (idle machine; 5.9 times by the clock). Products over patches instead, batched over members or
 one after the other, took 14 to 70 ms; a loop (`lax.map`) over members, in which XLA leaves out its
@@ -21,7 +16,7 @@ Gradients of kernels of few places are XLA's there: as fast in a step, compiled 
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -29,10 +24,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Initializer
 
+from zoo.models.conv_cpu import NHWC, How, by_xla, convolve, is_slow, kernel_gradient, turned
 from zoo.types import Array
 
-NHWC = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-CACHE_BYTES = 4 * 2**20  # between what one core has for itself and what cores share
 FEW_PLACES = 100  # of a result: of no more, members get gradients of kernels by XLA
 
 
@@ -48,7 +42,7 @@ def conv(
   precision: Any = None,
   preferred_element_type: Any = None,
 ) -> Array:
-  """`jax.lax.conv_general_dilated`, with another gradient for the kernel on CPUs.
+  """`jax.lax.conv_general_dilated`, computed in other ways on CPUs where XLA is slow.
 
   What is not of two dimensions in NHWC, is grouped or dilates the kernel, is left to XLA. So are
   gradients where windows tile the picture, 1 x 1 without strides among them, which are matrix
@@ -95,24 +89,6 @@ def conv(
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
 
 
-class How(NamedTuple):
-  """What a convolution is but for its arrays.
-
-  Attributes:
-    places: (H, W) of x.
-    window: (h, w) of the kernel.
-    strides: of the window.
-    pads: (low, high) per axis of x, dilated.
-    up: by how much x is dilated.
-  """
-
-  places: tuple[int, ...]
-  window: tuple[int, ...]
-  strides: tuple[int, ...]
-  pads: tuple[tuple[int, int], ...]
-  up: tuple[int, ...]
-
-
 # The result, and what its gradients along either argument are, are linear in two arrays each. So
 # the derivatives of all three are among them.
 
@@ -120,7 +96,9 @@ class How(NamedTuple):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def planar(x: Array, kernel: Array, how: How) -> Array:
   """The convolution of `conv` for its plain case."""
-  single = lambda x, kernel: by_xla(x, kernel, how)
+  plain = lambda x, kernel: by_xla(x, kernel, how)
+  quick = lambda x, kernel: convolve(x, kernel, how)
+  single = on_cpu(quick, plain) if is_slow(x, kernel, how) else plain
   return by_member(single, single, examples=True)(x, kernel)
 
 
@@ -128,11 +106,15 @@ def planar(x: Array, kernel: Array, how: How) -> Array:
 def of_input(dy: Array, kernel: Array, how: How) -> Array:
   """The gradient of x, [B, H, W, C], where that of the result is dy."""
 
-  def single(dy: Array, kernel: Array) -> Array:
+  def plain(dy: Array, kernel: Array) -> Array:
     shape = (dy.shape[0], *how.places, kernel.shape[2])
     x = jax.ShapeDtypeStruct(shape, dy.dtype)
     return jax.linear_transpose(lambda x: by_xla(x, kernel, how), x)(dy)[0]
 
+  back = how.backward()
+  quick = lambda dy, kernel: convolve(dy, turned(kernel), back)
+  slow = is_slow(dy, jax.eval_shape(turned, kernel), back)
+  single = on_cpu(quick, plain) if slow else plain
   return by_member(single, single, examples=True)(dy, kernel)
 
 
@@ -144,12 +126,15 @@ def of_kernel(x: Array, dy: Array, how: How) -> Array:
     kernel = jax.ShapeDtypeStruct((*how.window, x.shape[-1], dy.shape[-1]), dy.dtype)
     return jax.linear_transpose(lambda kernel: by_xla(x, kernel, how), kernel)(dy)[0]
 
-  products = functools.partial(kernel_gradient, how)
-  by_products = lambda x, dy: jax.lax.platform_dependent(x, dy, cpu=products, default=plain)
   tiles = how.window == how.strides
-  single = plain if tiles else by_products
+  single = plain if tiles else on_cpu(functools.partial(kernel_gradient, how), plain)
   few = dy.shape[1] * dy.shape[2] <= FEW_PLACES
   return by_member(single, plain if few else single)(x, dy)
+
+
+def on_cpu(quick: Callable, plain: Callable) -> Callable:
+  """What computes two arrays' result by `quick` on CPUs and by `plain` elsewhere."""
+  return lambda a, b: jax.lax.platform_dependent(a, b, cpu=quick, default=plain)
 
 
 def derive(function: Any, of_first: Callable, of_second: Callable) -> None:
@@ -206,81 +191,6 @@ def by_member(single: Callable, of_member: Callable, examples: bool = False) -> 
     return jax.lax.platform_dependent(a, b, cpu=in_sequence, default=together), True
 
   return call
-
-
-def by_xla(x: Array, kernel: Array, how: How) -> Array:
-  """The same with the gradients of XLA."""
-  return jax.lax.conv_general_dilated(
-    x, kernel, how.strides, how.pads, lhs_dilation=how.up, dimension_numbers=NHWC
-  )
-
-
-def kernel_gradient(how: How, x: Array, dy: Array) -> Array:
-  """The gradient of the kernel, [h, w, C, D]: a product of matrices, summed over the batch.
-
-  It is of what every place of the kernel has met, [B * H' * W', h * w * C], with the gradient of
-  the result, [B * H' * W', D]. As much of the batch is multiplied at a time as fits a cache.
-  """
-  places = [(i, j) for i in range(how.window[0]) for j in range(how.window[1])]
-  dilated = max(how.up) > 1
-
-  def of_part(x: Array, dy: Array) -> Array:
-    if dilated:
-      met = [met_by_input(place, how, x, dy) for place in places]
-      return product(x, jnp.concatenate(met, axis=-1))
-    met = [met_by_gradient(place, how, x, dy) for place in places]
-    return product(jnp.concatenate(met, axis=-1), dy)
-
-  where, channels = (x, dy.shape[-1]) if dilated else (dy, x.shape[-1])
-  entries = where.shape[1] * where.shape[2] * len(places) * channels
-  count = parts(x.shape[0], entries * x.dtype.itemsize)
-  if count == 1:
-    found = of_part(x, dy)
-  else:
-    pairs = [y.reshape(count, -1, *y.shape[1:]) for y in (x, dy)]
-    add = lambda found, pair: (found + of_part(*pair), None)
-    start = jnp.zeros_like(jax.eval_shape(of_part, *(y[0] for y in pairs)))
-    found, _ = jax.lax.scan(add, start, pairs)
-  found = found.astype(x.dtype)
-  if dilated:  # [C, h * w * D]
-    return jnp.moveaxis(found.reshape(x.shape[-1], *how.window, dy.shape[-1]), 0, 2)
-  return found.reshape(*how.window, x.shape[-1], dy.shape[-1])
-
-
-def parts(batch_size: int, example_bytes: int) -> int:
-  """Into how many equal parts a batch is cut, so that each fits the cache if it can."""
-  fitting = max(CACHE_BYTES // max(example_bytes, 1), 1)
-  counts = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
-  return next(n for n in counts if batch_size // n <= fitting)
-
-
-def met_by_gradient(place: tuple[int, int], how: How, x: Array, dy: Array) -> Array:
-  """Of x, padded, what one place of the kernel meets: [B, H', W', C]."""
-  zero = jnp.zeros((), x.dtype)
-  padded = jax.lax.pad(x, zero, ((0, 0, 0), (*how.pads[0], 0), (*how.pads[1], 0), (0, 0, 0)))
-  ends = [p + s * (n - 1) + 1 for p, s, n in zip(place, how.strides, dy.shape[1:3], strict=True)]
-  start, end = (0, *place, 0), (x.shape[0], *ends, x.shape[3])
-  return jax.lax.slice(padded, start, end, (1, *how.strides, 1))
-
-
-def met_by_input(place: tuple[int, int], how: How, x: Array, dy: Array) -> Array:
-  """Of dy, padded, what x meets by one place if x is dilated: [B, H, W, D].
-
-  Row h of x meets row up * h + low - place; those that are not there are zero.
-  """
-  config = [(0, 0, 0)]
-  for axis in (0, 1):
-    first = how.pads[axis][0] - place[axis]
-    last = how.up[axis] * (x.shape[1 + axis] - 1) + first
-    config.append((-first, last + 1 - dy.shape[1 + axis], 0))
-  met = jax.lax.pad(dy, jnp.zeros((), dy.dtype), (*config, (0, 0, 0)))
-  return met[:, :: how.up[0], :: how.up[1]]
-
-
-def product(x: Array, dy: Array) -> Array:
-  """Sums over all examples and places: [B, H, W, C], [B, H, W, D] to [C, D], float32 or wider."""
-  x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-  return jnp.dot(x.T, dy, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
 
 
 class ConvTranspose(nn.Module):

@@ -53,9 +53,9 @@ class BreastCancer(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, test):
     from sklearn import datasets  # takes a second, and only preparing needs it
 
-    features, labels = datasets.load_breast_cancer(return_X_y=True)
+    features, labels = map(np.asarray, datasets.load_breast_cancer(return_X_y=True))
     in_test = np.zeros(len(labels), bool)
     for label in (0, 1):
       in_test[np.flatnonzero(labels == label)[TEST_EVERY - 1 :: TEST_EVERY]] = True
     for i in np.flatnonzero(in_test == test).tolist():
-      yield i, {'features': features[i].astype(np.float32), 'label': int(labels[i]), 'index': i}
+      yield i, {'features': features[i].astype(np.float32), 'label': labels[i].item(), 'index': i}

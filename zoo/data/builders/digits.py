@@ -56,8 +56,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, start, stop):
     from sklearn import datasets  # takes a second, and only preparing needs it
 
-    images, labels = datasets.load_digits(return_X_y=True)
+    images, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
     images = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     for i in range(len(images))[start:stop]:
       # TFDS encodes a Pillow image itself, an array only with TensorFlow.
-      yield i, {'image': Image.fromarray(images[i]), 'label': int(labels[i]), 'index': i}
+      yield i, {'image': Image.fromarray(images[i]), 'label': labels[i].item(), 'index': i}
