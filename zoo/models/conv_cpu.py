@@ -4,14 +4,14 @@ Measured with jax 0.10.2 and 0.12.0 on 2 vCPUs of an Intel Xeon with AVX-512, wh
 matrices at 270 Gflop/s, and, where it says so, of an AMD Zen 3, at 95-125:
 
 - The gradient of a kernel of 3 x 3 on [128, 32, 32, 64] is computed at 32 and 62 Gflop/s by XLA, at
-  67 and 118 by products; on [128, 16, 16, 128] at 63 and 73, and at 116 and 159. On the Zen 3, with
+  78 and 121 by products; on [128, 16, 16, 128] at 56 and 56, and at 93 and 141. On the Zen 3, with
   jax 0.10.2: 4 by XLA, 52 by products; 28 and 91. Inside a loop (`train.steps_per_call`) XLA needs
-  30 to 500 times as long as outside. To multiply the whole batch at once, and not what fits a
-  cache, is half as fast; on large maps to gather all places of the kernel, and not those of a row
-  of it, 0.7 to 0.9 times.
+  10 to 600 times as long as outside. To multiply the whole batch at once, and not what fits a
+  cache, is half as fast; on [128, 32, 32, 64] to gather all places of the kernel, and not those of
+  a row of it, 0.7 and 0.8 times.
 - A map smaller than the kernel, [64, 2, 2, 256] with 3 x 3: XLA 43 ms, products 1.6 ms.
-- A kernel larger than caches, of 3 x 3 with 512 channels on [128, 4, 4, 512]: 43 and 100 ms by XLA,
-  54 and 43 by products.
+- A kernel larger than caches, of 3 x 3 with 512 channels on [128, 4, 4, 512]: 41 and 107 ms by
+  XLA, 54 and 67 by products.
 - A convolution of something dilated with a large result, [128, 16, 16, 128] to [128, 32, 32, 64]:
   89 and 40 ms by XLA, 66 and 31 by phases.
 """
