@@ -16,7 +16,8 @@ the host); 'loop' is the loop on the real data, against its own compiled step in
 device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side on all devices,
 against that for one on one (by itself it makes devices of the cores of a CPU, as training does);
 'compile' is compilation alone. A model without a config is trained by AdamW, with its
-published objective, on arrays of its published shapes.
+published objective, on arrays of its published shapes. --synthetic measures a config on random
+arrays of its data's shapes, for a machine that has neither the data nor what reads them.
 
 Times are without compilation, over blocks of calls (at least 0.1 s, if --steps does not say
 otherwise) that each end in one wait for the device. Memory is what the compiler plans for one
@@ -48,6 +49,7 @@ from absl import flags
 from zoo import cli, huge_pages, platform, provenance
 from zoo.benchmark import (
   MEASUREMENTS,
+  apart,
   comparison,
   measure,
   peaks,
@@ -70,6 +72,7 @@ from zoo.training.parallel import STRATEGIES
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'Config file; options follow as --config.section.option=value.')
 flags.DEFINE_string('model', None, 'A model by name, in place of a config.')
+flags.DEFINE_bool('synthetic', False, "Random arrays in place of a config's data.")
 flags.DEFINE_string('suite', None, f'Rows for a kind of machine: {", ".join(suites.SUITES)}.')
 flags.DEFINE_list('batch_size', [], "Batch sizes; the config's, or 32 for a model.")
 flags.DEFINE_list('parallel', [], "Strategies: jit, pmap, sharded, auto; the config's, or auto.")
@@ -93,7 +96,7 @@ def main(argv: list[str]) -> int:
   asked = list(requested(argv[1:]))
   before = comparison.read_rows(FLAGS.compare) if FLAGS.compare else []
   huge_pages.ask()
-  if len(asked) == 1:  # others share the process, and its threads
+  if len(asked) == 1:  # those of a suite share the process, and its threads
     platform.divide_cpu(MEMBERS if FLAGS.what == ['seeds'] else 1, asked[0].cpu_threads)
   jax.config.update('jax_enable_compilation_cache', False)  # it would hide what compiling takes
   if FLAGS.profile:
@@ -122,27 +125,41 @@ def measured(asked: list[Request]) -> Iterator[dict[str, Any]]:
   """Measures, prints and yields the rows of every combination."""
   print(report.header())
   for request in asked:
-    for strategy, size, dtype, what in [
-      (p, b, d, w)
-      for p in request.strategies
-      for d in request.dtypes
-      for b in request.sizes
-      for w in request.what
-    ]:
-      common = {'name': request.name, 'label': request.label} | origin()
-      try:
-        alone = 'jit' if what == 'seeds' else None  # which puts one run on one device
-        work = request.make(strategy or alone, size, dtype, None)._replace(warm=True)
-        rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps, FLAGS.seconds)]
-        rows = [row | limits(row, work) for row in rows]
-      except Exception as error:  # whatever it is, such as too little memory, the others go on
-        if FLAGS.debug:
-          raise
-        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        rows = [{'what': what, 'parallel': strategy, 'batch_size': size, 'error': text}]
-      for row in rows:
-        print(report.describe(row | common), flush=True)
-        yield row | common
+    common = {'name': request.name, 'label': request.label} | origin()
+    for row in apart.measured(request, timed()) if has_own_threads(request) else here(request):
+      print(report.describe(common | row), flush=True)
+      yield common | row
+
+
+def has_own_threads(request: Request) -> bool:
+  """Whether it cannot share this process, whose threads XLA has counted already."""
+  return request.cpu_threads > 0 and FLAGS.suite == 'cpu'
+
+
+def timed() -> list[str]:
+  """The flags that say how long to measure, as they were given."""
+  return [f'--{name}={FLAGS[name].value}' for name in ('steps', 'seconds') if FLAGS[name].present]
+
+
+def here(request: Request) -> Iterator[dict[str, Any]]:
+  """Measures in this process; what fails is a row that says so."""
+  for strategy, size, dtype, what in [
+    (p, b, d, w)
+    for p in request.strategies
+    for d in request.dtypes
+    for b in request.sizes
+    for w in request.what
+  ]:
+    try:
+      alone = 'jit' if what == 'seeds' else None  # which puts one run on one device
+      work = request.make(strategy or alone, size, dtype, None)._replace(warm=True)
+      rows = [dataclasses.asdict(row) for row in measure(what, work, FLAGS.steps, FLAGS.seconds)]
+      yield from [row | limits(row, work) for row in rows]
+    except Exception as error:  # whatever it is, such as too little memory, the others go on
+      if FLAGS.debug:
+        raise
+      text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+      yield {'what': what, 'parallel': strategy, 'batch_size': size, 'error': text}
 
 
 def limits(row: dict[str, Any], work: Workload) -> dict[str, Any]:
@@ -225,6 +242,10 @@ def requested(overrides: list[str]) -> Iterator[Request]:
       raise ValueError(f'--suite says what is measured: --{flag} has no use')
   if FLAGS.scaling and 'jit' in FLAGS.parallel:
     raise ValueError('--scaling is of pmap and sharded; jit is one device')
+  if FLAGS.synthetic and FLAGS.config is None:
+    raise ValueError('--synthetic is for --config: nothing else reads data of a config')
+  if FLAGS.synthetic and 'input' in FLAGS.what:
+    raise ValueError('--what=input is of real data: --synthetic has no use')
   if FLAGS.config is None and overrides:
     raise ValueError(f'{overrides[0]} changes a config, and there is none')
   sizes = tuple(positive(size) for size in FLAGS.batch_size)
@@ -238,10 +259,7 @@ def requested(overrides: list[str]) -> Iterator[Request]:
     make = requests.model_maker(FLAGS.model)
     yield Request(FLAGS.model, FLAGS.model, make, *choices, strategies)
   elif FLAGS.config is not None:
-    name = Path(FLAGS.config.partition(':')[0]).stem
-    values = requests.values_of(FLAGS.config, overrides)
-    make = requests.config_maker(values)
-    yield Request(name, name, make, *choices, strategies, values['train']['cpu_threads'])
+    yield requests.of_config(FLAGS.config, overrides, *choices, strategies, FLAGS.synthetic)
 
 
 def positive(text: str) -> int:

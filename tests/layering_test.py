@@ -124,6 +124,7 @@ SHARED_BY_MODELS = {
     'conv',
     'conv_cpu',
     'cudnn',
+    'products',
     'recurrent',
     'residual',
     'rnn',

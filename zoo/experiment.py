@@ -160,6 +160,7 @@ def make_experiment(
   statistics: Mapping[str, Any] | None = None,
   tokenizer: Any = None,
   devices: Sequence[Any] | None = None,
+  loaders: Mapping[str, Callable[..., Dataset]] = LOADERS,
 ) -> Experiment:
   """Makes everything a run needs. Reads data; compiles nothing.
 
@@ -168,6 +169,7 @@ def make_experiment(
     statistics: what inputs are standardised by, from the run directory; None computes them.
     tokenizer: of text, from the run directory; None learns or loads what the config says.
     devices: all by default.
+    loaders: by `data.loader`, what opens data.
 
   Raises:
     ValueError: whatever is wrong with config or data, in one line.
@@ -185,7 +187,8 @@ def make_experiment(
   )
   augmentations = {key: data.pop(key) for key in AUGMENTED}
   kept = {'statistics': statistics, 'trained': tokenizer}
-  dataset = open_data(data, objective['name'], kept | {'workers': settings.workers})
+  load = loaders[data.pop('loader')]
+  dataset = open_data(load, data, objective['name'], kept | {'workers': settings.workers})
   if runs == 1:
     for source in (dataset.train, *dataset.evaluation.values()):
       parallel.split(source.spec)  # refuses a batch that does not divide
@@ -221,9 +224,13 @@ def teacher_of(workdir: str, given: Mapping[str, Any]) -> nn.Module:
   return make_module(complete_config(rundir.read_config(workdir)).to_dict()['model'], given)
 
 
-def open_data(options: dict[str, Any], objective: str, common: Mapping[str, Any]) -> Dataset:
+def open_data(
+  load: Callable[..., Dataset],
+  options: Mapping[str, Any],
+  objective: str,
+  common: Mapping[str, Any],
+) -> Dataset:
   """Loads the data of a config for an objective, and checks that they fit."""
-  load = LOADERS[options.pop('loader')]
   shard = (jax.process_index(), jax.process_count())
   offered = {**common, 'kind': TEXT_KINDS.get(objective), 'shard': shard}
   taken = inspect.signature(load).parameters

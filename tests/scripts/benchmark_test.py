@@ -57,6 +57,20 @@ def test_a_model_needs_no_data_backend_and_a_failing_row_leaves_the_others(tmp_p
 
 
 @pytest.mark.slow
+def test_a_config_needs_no_data_backend_where_random_arrays_stand_in(tmp_path):
+  file = tmp_path / 'rows.jsonl'
+  done = script(
+    *('--config=configs/cifar10_cnn.py', '--synthetic', '--batch_size=8', '--steps=2'),
+    *('--what=train,loop', f'--json={file}'),
+    code=RUNNER,
+  )
+  assert done.returncode == 0, done.stderr
+  rows = [json.loads(line) for line in file.read_text().splitlines()]
+  assert {row['what'] for row in rows} == {'train', 'loop'}
+  assert all(row['label'] == 'cifar10_cnn synthetic' for row in rows)
+
+
+@pytest.mark.slow
 def test_when_all_rows_fail_the_status_says_so():
   done = script('--model=mlp', '--parallel=pmap,sharded', '--batch_size=12', '--steps=1')
   assert done.returncode == 1
@@ -71,6 +85,11 @@ def test_when_all_rows_fail_the_status_says_so():
     (['--suite=cpu', '--what=loop'], '--suite says what is measured: --what has no use'),
     (['--model=mlp', '--scaling', '--parallel=jit'], '--scaling is of pmap and sharded'),
     (['--model=mlp', '--verify', '--json=x'], 'measure no rows: --json has no use'),
+    (['--model=mlp', '--synthetic'], '--synthetic is for --config'),
+    (
+      ['--config=configs/digits_mlp.py', '--what=input', '--synthetic'],
+      '--what=input is of real data',
+    ),
     (['--suite=gpu'], '--suite=gpu needs a GPU; JAX finds only a CPU'),
     (['--model=mlp', '--dtype=f16'], "unknown --dtype 'f16'; did you mean 'bf16'?"),
     (['--model=mlp', '--compare=absent.jsonl'], 'absent.jsonl cannot be read'),

@@ -25,6 +25,8 @@ class Request(NamedTuple):
     dtypes: to compute in.
     strategies: of parallelism.
     cpu_threads: see `TrainSettings`.
+    path: of the config; None for a model.
+    overrides: of the config, as on a command line.
   """
 
   name: str
@@ -35,6 +37,8 @@ class Request(NamedTuple):
   dtypes: tuple[str | None, ...]
   strategies: tuple[str | None, ...]
   cpu_threads: int = 0
+  path: str | None = None
+  overrides: tuple[str, ...] = ()
 
 
 def of_target(target: Target, configs: Path, strategies: tuple[str | None, ...]) -> Request:
@@ -45,13 +49,40 @@ def of_target(target: Target, configs: Path, strategies: tuple[str | None, ...])
     configs: the folder of configs.
     strategies: of parallelism.
   """
+  own = (target.what, (target.batch_size,), (target.dtype,), strategies)
   if target.is_model:
     make = model_maker(target.name, target.options)
-  else:
-    path = str(configs / f'{target.name}.py')
-    make = config_maker(values_of(path, list(overrides(target))))
-  own = (target.what, (target.batch_size,), (target.dtype,))
-  return Request(target.name, target.label, make, *own, strategies)
+    return Request(target.name, target.label, make, *own)
+  path, changes = str(configs / f'{target.name}.py'), tuple(overrides(target))
+  return of_config(path, changes, *own)._replace(label=target.label)
+
+
+def of_config(
+  path: str,
+  overrides: Sequence[str],
+  what: tuple[str, ...],
+  sizes: tuple[int | None, ...],
+  dtypes: tuple[str | None, ...],
+  strategies: tuple[str | None, ...],
+  synthetic: bool = False,
+) -> Request:
+  """A config.
+
+  Args:
+    path: of its file, with a preset behind a colon or none.
+    overrides: as on a command line.
+    what: as in `Request`.
+    sizes: likewise.
+    dtypes: likewise.
+    strategies: likewise.
+    synthetic: see `from_config`; the label says so.
+  """
+  values = values_of(path, overrides)
+  name, threads = Path(path.partition(':')[0]).stem, values['train']['cpu_threads']
+  label = f'{name} synthetic' if synthetic else name
+  make = config_maker(values, synthetic)
+  choices = (what, sizes, dtypes, strategies)
+  return Request(name, label, make, *choices, threads, path, tuple(overrides))
 
 
 def model_maker(name: str, options: Mapping[str, Any] | None = None) -> Maker:
@@ -68,11 +99,12 @@ def values_of(path: str, overrides: Sequence[str]) -> dict[str, Any]:
   return cli.load_config(path, overrides, complete_config).to_dict()
 
 
-def config_maker(values: Mapping[str, Any]) -> Maker:
+def config_maker(values: Mapping[str, Any], synthetic: bool) -> Maker:
   """Of a config, complete."""
 
   def make(strategy: str | None, size: int | None, dtype: str | None, devices: Any) -> Workload:
-    return from_config(values, strategy, size, chosen(values['model']['name'], dtype), devices)
+    dtype = chosen(values['model']['name'], dtype)
+    return from_config(values, strategy, size, dtype, devices, synthetic)
 
   return make
 

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from zoo.benchmark.flops import Flops, count, of_training
+from zoo.benchmark.stand_ins import STAND_INS
 from zoo.catalog import LOADERS, MODELS, create_model, example_batch, published
 from zoo.config import options_of
 from zoo.data import arrays
@@ -74,8 +75,9 @@ def from_config(
   size: int | None = None,
   dtype: str | None = None,
   devices: Any = None,
+  synthetic: bool = False,
 ) -> Workload:
-  """The experiment of a config. Reads its data.
+  """The experiment of a config. Reads its data, if they are not `synthetic`.
 
   Args:
     values: of the config, complete.
@@ -83,6 +85,7 @@ def from_config(
     size: another one than `data.batch_size`.
     dtype: of the computation, one of DTYPES, if not the model's.
     devices: all by default.
+    synthetic: let random arrays stand in for data, see `stand_ins`.
   """
   values = {section: dict(options) for section, options in values.items()}
   if strategy is not None:
@@ -94,7 +97,8 @@ def from_config(
       )
     values['data']['batch_size'] = size
   values['model'] |= computed_in(values['model']['name'], dtype)
-  made = make_experiment(complete_config(values), devices=devices)
+  loaders = STAND_INS if synthetic else LOADERS
+  made = make_experiment(complete_config(values), devices=devices, loaders=loaders)
   loader = LOADERS[values['data']['loader']]
   decodes = 'workers' in inspect.signature(loader).parameters
   return Workload(

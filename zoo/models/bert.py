@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from zoo.models.attention import key_mask
-from zoo.models.layers import TransformerLayer, activation, compute_dtype, layer_norm, logits_by
+from zoo.models.layers import TransformerLayer, activation, compute_dtype, layer_norm
+from zoo.models.products import logits_by
 from zoo.types import Array
 
 # Devlin et al. 2019, section 3. With the 30,522 tokens of the uncased vocabulary, an encoder and

@@ -5,6 +5,7 @@ Parameters: 'token_embedding' [V, D] (also the head), 'position_embedding' [cont
 which has the layers as its leading axis; `stack_layers` and `unstack_layers` convert.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,8 @@ from zoo.models.attention import (
   segment_mask,
   update_cache,
 )
-from zoo.models.layers import compute_dtype, layer_norm, logits_by
+from zoo.models.layers import compute_dtype, layer_norm
+from zoo.models.products import dot_general, logits_by
 from zoo.types import Array, PyTree
 
 # Published; the small one has 124,439,808 parameters (Radford et al. 2019, table 2, counts others).
@@ -66,9 +68,10 @@ class Block(nn.Module):
     to_residual = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
     drop = nn.Dropout(self.dropout, deterministic=not train)
     dropped = train and self.dropout > 0
+    dense = functools.partial(nn.Dense, dtype=dtype, dot_general=dot_general)
 
     h = layer_norm(1e-5, self.dtype, name='norm_1')(x)
-    h = nn.Dense(3 * H * N, kernel_init=normal, dtype=dtype, name='qkv')(h)
+    h = dense(3 * H * N, kernel_init=normal, name='qkv')(h)
     q, k, v = jnp.moveaxis(h.reshape(B, T, 3, H, N), 2, 0)
     if cache is not None:
       cache = update_cache(cache, k, v, jnp.asarray(index))
@@ -81,13 +84,13 @@ class Block(nn.Module):
       key=self.make_rng('dropout') if dropped else None,
       implementation=self.attention,
     ).reshape(B, T, H * N)
-    h = nn.Dense(D, kernel_init=to_residual, dtype=dtype, name='attention_out')(h)
+    h = dense(D, kernel_init=to_residual, name='attention_out')(h)
     x = residual.add(x, drop(h))
 
     h = layer_norm(1e-5, self.dtype, name='norm_2')(x)
-    h = nn.Dense(4 * D, kernel_init=normal, dtype=dtype, name='mlp_in')(h)
+    h = dense(4 * D, kernel_init=normal, name='mlp_in')(h)
     h = nn.gelu(h, approximate=True)
-    h = nn.Dense(D, kernel_init=to_residual, dtype=dtype, name='mlp_out')(h)
+    h = dense(D, kernel_init=to_residual, name='mlp_out')(h)
     return residual.add(x, drop(h)), cache
 
 

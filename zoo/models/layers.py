@@ -11,6 +11,7 @@ from flax.typing import Initializer
 
 from zoo.models import residual
 from zoo.models.attention import Cache, attend, head_size, read_cache, update_cache
+from zoo.models.products import dot_general
 from zoo.names import unknown
 from zoo.types import Array
 
@@ -51,42 +52,6 @@ def gelu_exact(x: Array) -> Array:
     Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
   """
   return jax.nn.gelu(x, approximate=False)
-
-
-def logits_by(table: Array, hidden: Array) -> Array:
-  """Returns logits, float32 [..., V]: the products of hidden [..., D] with each row of [V, D].
-
-  The table is cast to the type of `hidden`, and so are the gradients of the logits: multiplied as
-  float32 those took a seventh of a step of GPT-2 124M in bfloat16. Rows are one axis throughout,
-  since XLA for CPUs takes 1.3 times as long over a gradient that sums over two.
-  """
-  rows = hidden.reshape(-1, hidden.shape[-1])
-  logits = products(rows, table.astype(hidden.dtype))
-  return logits.reshape(*hidden.shape[:-1], len(table))
-
-
-def logits_dot(hidden: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-  """`logits_by` a kernel [D, V], as the `dot_general` of the `nn.Dense` that makes logits."""
-  return logits_by(kernel.T, hidden)
-
-
-@jax.custom_vjp
-def products(rows: Array, table: Array) -> Array:
-  """float32 [N, V] of [N, D] and [V, D]."""
-  return jnp.dot(rows, table.T, preferred_element_type=jnp.float32)
-
-
-def products_forward(rows: Array, table: Array) -> tuple[Array, tuple[Array, Array]]:
-  return products(rows, table), (rows, table)
-
-
-def products_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-  rows, table = saved
-  gradient = gradient.astype(rows.dtype)
-  return jnp.dot(gradient, table), jnp.dot(gradient.T, rows)
-
-
-products.defvjp(products_forward, products_backward)
 
 
 def compute_dtype(name: str) -> jnp.dtype:
@@ -223,9 +188,8 @@ class MultiHeadAttention(nn.Module):
 
   def setup(self):
     inner = self.num_heads * head_size(self.width, self.num_heads, self.head_dim)
-    dense = functools.partial(
-      nn.Dense, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
-    )
+    options = {'kernel_init': self.kernel_init, 'dtype': compute_dtype(self.dtype)}
+    dense = functools.partial(nn.Dense, dot_general=dot_general, **options)
     self.query, self.key, self.value = dense(inner), dense(inner), dense(inner)
     self.out = dense(self.width)
 
@@ -308,9 +272,8 @@ class TransformerLayer(nn.Module):
       self.dtype,
       self.head_dim,
     )
-    dense = functools.partial(
-      nn.Dense, kernel_init=self.kernel_init, dtype=compute_dtype(self.dtype)
-    )
+    options = {'kernel_init': self.kernel_init, 'dtype': compute_dtype(self.dtype)}
+    dense = functools.partial(nn.Dense, dot_general=dot_general, **options)
     norm = functools.partial(layer_norm, self.epsilon, self.dtype)
     self.attention, self.attention_norm = attention(), norm()
     if self.cross:

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from zoo.models.layers import compute_dtype, logits_by, logits_dot, output_init
+from zoo.models.layers import compute_dtype, output_init
+from zoo.models.products import logits_by, logits_dot
 from zoo.models.rnn import OF_STACK, Stack
 from zoo.types import Array
 

@@ -15,7 +15,8 @@ from zoo.models.attention import (
   read_cache,
   update_cache,
 )
-from zoo.models.layers import TransformerLayer, compute_dtype, layer_norm, logits_by
+from zoo.models.layers import TransformerLayer, compute_dtype, layer_norm
+from zoo.models.products import logits_by
 from zoo.names import unknown
 from zoo.types import Array
 
