@@ -39,6 +39,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,8 @@ def measured(asked: list[Request]) -> Iterator[dict[str, Any]]:
   print(report.header())
   for request in asked:
     common = {'name': request.name, 'label': request.label} | origin()
-    for row in apart.measured(request, timed()) if has_own_threads(request) else here(request):
+    own = has_own_threads(request)
+    for row in apart.measured(sys.argv[0], request, timed()) if own else here(request):
       print(report.describe(common | row), flush=True)
       yield common | row
 

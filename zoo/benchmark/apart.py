@@ -15,10 +15,11 @@ from typing import Any
 from zoo.benchmark.requests import Request
 
 
-def command(request: Request, flags: Sequence[str]) -> list[str]:
+def command(script: str, request: Request, flags: Sequence[str]) -> list[str]:
   """The one by which scripts/benchmark.py measures a config as a request asks, by itself.
 
   Args:
+    script: its path.
     request: of a config.
     flags: further ones.
   """
@@ -30,23 +31,25 @@ def command(request: Request, flags: Sequence[str]) -> list[str]:
   }
   given = {name: [str(c) for c in values if c is not None] for name, values in choices.items()}
   lists = [f'--{name}={",".join(values)}' for name, values in given.items() if values]
-  return [sys.argv[0], f'--config={request.path}', *request.overrides, *lists, *flags]
+  return [sys.executable, script, f'--config={request.path}', *request.overrides, *lists, *flags]
 
 
-def measured(request: Request, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
+def measured(script: str, request: Request, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
   """Yields the rows of a config, measured in a new process; failures are rows.
 
   Args:
-    request: of a config.
-    flags: see `command`.
+    script: see `command`.
+    request: likewise.
+    flags: likewise.
   """
   with tempfile.TemporaryDirectory(prefix='zoo_benchmark_') as folder:
     file = Path(folder) / 'rows.jsonl'
-    line = [sys.executable, *command(request, [*flags, f'--json={file}'])]
+    line = command(script, request, [*flags, f'--json={file}'])
     done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     rows = [json.loads(row) for row in file.read_text().splitlines()] if file.exists() else []
   for row in rows:
     yield row | {'label': request.label}
-  if not rows:  # it was killed, or refused its flags
-    said = done.stdout.strip().splitlines()[-1:] or [f'ended with status {done.returncode}']
-    yield {'what': ','.join(request.what), 'parallel': None, 'batch_size': None, 'error': said[0]}
+  if done.returncode < 0 or not rows:  # it was killed, or refused its flags
+    said = done.stdout.strip().splitlines()[-1:] if done.returncode > 0 else []
+    error = next(iter(said), f'its process ended with status {done.returncode}')
+    yield {'what': ','.join(request.what), 'parallel': None, 'batch_size': None, 'error': error}
