@@ -77,4 +77,5 @@ def test_a_failed_row_says_why():
     'batch_size': 12,
     'error': 'too large',
   }
-  assert report.describe(row).endswith('failed: too large')
+  for strategy in ('pmap', None):  # None: the config's own
+    assert report.describe(row | {'parallel': strategy}).endswith('failed: too large')

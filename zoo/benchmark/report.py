@@ -17,7 +17,7 @@ def header() -> str:
 
 def describe(row: dict[str, Any]) -> str:
   """A row of the table; the last column has what only some rows have."""
-  start = [row['label'][:21], row['what'], row['parallel']]
+  start = [row['label'][:21], row['what'], row['parallel'] or '']
   if 'error' in row:
     line = COLUMNS.format(*start, '', row['batch_size'] or '', *[''] * 12)
     return f'{line.rstrip()}  failed: {row["error"]}'
