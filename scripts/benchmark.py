@@ -11,10 +11,11 @@
 --what: 'train' is the compiled training step and 'forward' the predictions, on a batch that is on
 the devices; 'generate' decodes 128 tokens behind 32 with a cache; 'input' is what comes before the
 model, batches alone and their augmentation alone (add --config.data.on_device=False for decoding on
-the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop;
-'scan' is many steps a call, against one a call, and against a plain loop (a numpy batch to the
-device, the step, one figure fetched); 'seeds' is a call for 8 runs side by side on all devices,
-against that for one on one (by itself it makes devices of the cores of a CPU, as training does);
+the host); 'loop' is the loop on the real data, against its own compiled step in a bare Python loop,
+and what of it the device waits for input; 'scan' is many steps a call, against one a call, and
+against a plain loop (a numpy batch to the device, the step, one figure fetched); 'seeds' is a call
+for 8 runs side by side on all devices, against that for one on one (by itself it makes devices of
+the cores of a CPU, as training does);
 'compile' is compilation alone. A model without a config is trained by AdamW, with its
 published objective, on arrays of its published shapes. --synthetic measures a config on random
 arrays of its data's shapes, for a machine that has neither the data nor what reads them.

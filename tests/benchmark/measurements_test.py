@@ -1,3 +1,5 @@
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -220,3 +222,18 @@ def test_what_cannot_be_measured_says_why():
     measure('forward', work._replace(objective=work.objective._replace(predict=None)), steps=1)
   with pytest.raises(ValueError, match='needs a source on the device'):
     measure('scan', workload(on_device=False), steps=1)
+
+
+def test_a_loop_says_how_long_it_waits_for_input():
+  """Batches that take 20 ms to make, of a step that takes less than one."""
+  work = workload('jit', on_device=False)
+
+  def slow(*arguments):
+    time.sleep(0.02)
+    return work.source.next(*arguments)
+
+  starved = work._replace(source=work.source._replace(next=slow))
+  bare, loop = measure('loop', starved, steps=8)
+  assert bare.input_wait is None
+  assert 0.5 < loop.input_wait < 1
+  assert measure('loop', workload('jit'), steps=8)[1].input_wait == 0  # made within the step

@@ -128,7 +128,9 @@ def loop(work: Workload) -> list[Contestant]:
   known = of_training(work)
   return [
     Contestant('bare step', bare(program, carry, fixed), k, compiled, **known),
-    Contestant('loop', looped(program, source, k), k, compiled, **known),
+    Contestant(
+      *('loop', looped(program, source, k), k, compiled), **known, streams=not source.on_device
+    ),
   ]
 
 

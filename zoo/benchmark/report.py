@@ -55,4 +55,5 @@ def remarks(row: dict[str, Any]) -> list[str]:
   ]
   if row['what'] == 'loop' and 'bare step' in row['speed']:
     found.append(f'{1 - row["speed"]["bare step"]["median"]:+.1%} beyond the step')
+    found.append(f'{row["input_wait"]:.1%} of the time waiting for input')
   return found

@@ -34,6 +34,7 @@ class Contestant(NamedTuple):
     flops: of the model in a step; {} if it computes none, or nobody knows.
     units: what a step makes, by name: {'tokens': 4096}. Examples are counted anyway.
     parallel: where it runs, if not where the others do.
+    streams: of a loop: whether its batches come from the host; None of what is no loop.
   """
 
   what: str
@@ -44,6 +45,7 @@ class Contestant(NamedTuple):
   flops: Flops = {}  # noqa: RUF012  # never written to
   units: dict[str, int] = {}  # noqa: RUF012
   parallel: Parallel | None = None
+  streams: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Row:
     xla_flops: of one device in a call, see `Compiled`.
     xla_bytes: likewise.
     speed: by earlier row: quantiles of how many times as fast this one was, in the same round.
+    input_wait: of a loop: the share of its time in which the device waits for input. Of batches
+      from the host, what it takes beyond the first row, the same step without them (median over
+      rounds, at least 0); those made within the step are never waited for. None of what is no loop.
   """
 
   what: str
@@ -96,6 +101,7 @@ class Row:
   xla_flops: float | None
   xla_bytes: float | None
   speed: dict[str, dict[str, float]]
+  input_wait: float | None
 
 
 def compare(
@@ -145,9 +151,15 @@ def compare(
       xla_flops=c.compiled.flops,
       xla_bytes=c.compiled.bytes,
       speed={o.what: quantiles(wall[j] / wall[i]) for j, o in enumerate(contestants[:i])},
+      input_wait=None if c.streams is None else c.streams * beyond(wall[i], wall[0]),
     )
     for i, c in enumerate(contestants)
   ]
+
+
+def beyond(taken: np.ndarray, least: np.ndarray) -> float:
+  """The share of a time beyond another one, at least 0: the median of arrays [rounds]."""
+  return max(0.0, 1 - float(np.median(least / taken)))
 
 
 def warm_up(block: Block) -> tuple[int, float]:
