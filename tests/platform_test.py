@@ -68,6 +68,9 @@ def test_a_cpu_is_split_for_runs_side_by_side_unless_somebody_has_decided():
   assert divided() == [platform.greatest_divisor(6, platform.cores()), 1]
   forced = {'XLA_FLAGS': '--xla_force_host_platform_device_count=5', 'NPROC': '3'}
   assert divided(**forced) == [5, 3]
+  del forced['NPROC']
+  assert divided(**forced) == [5, 20]  # what waits in one collective holds up no other
+  assert divided(JAX_NUM_CPU_DEVICES='1') == [1, 1]
 
 
 @pytest.mark.skipif(not CPU_OPTIONS, reason='no options for this machine')

@@ -6,6 +6,7 @@ figures are of 2 vCPUs of an AMD Zen 4 that had other work, hence in seconds of 
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ ONEDNN = 'xla_cpu_experimental_onednn_custom_call'
 # with two threads, 0.37 to 0.42 with one, and 0.28 to 0.33 with one and operations in sequence.
 CONCURRENT = 'xla_cpu_enable_concurrency_optimized_scheduler'
 THREADS = 'NPROC'  # the variable by which XLA is told how many; it reads it once, when it starts
+# For each device where there are more of them than cores. A device waits in a collective with one
+# thread, and in several at once where none needs another's result: with a thread for each of 4
+# devices, two waited in one and two in another, for ever (jax 0.10.2, `cifar10_cnn`, sharded).
+THREADS_OF_FORCED = 4
+FORCED = re.compile(r'xla_force_host_platform_device_count=(\d+)')
 
 CPU_INFO = Path('/proc/cpuinfo')
 
@@ -52,7 +58,8 @@ def divide_cpu(runs: int, threads: int = 0) -> None:
   Twenty runs of DQN on CartPole take 1.9 s on two devices of a core each for what takes 3.2 s on
   one of two cores (jax 0.10.2): their products are too small to be worth two threads. For the
   beginning of a script, before JAX has a device. There are no more devices than before if
-  --xla_force_host_platform_device_count or JAX_NUM_CPU_DEVICES has decided, or on an accelerator.
+  --xla_force_host_platform_device_count or JAX_NUM_CPU_DEVICES has decided, or on an accelerator:
+  then there are threads enough for collectives, whatever `threads` says.
 
   Args:
     runs: at least 1.
@@ -60,9 +67,12 @@ def divide_cpu(runs: int, threads: int = 0) -> None:
       program; 0 for as many as there are cores. XLA makes no fewer than devices. Whoever sets NPROC
       has decided.
   """
-  forced = 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
-  if not forced and jax.config.jax_num_cpu_devices < 0:  # pyright: ignore[reportAttributeAccessIssue]
+  found = FORCED.search(os.environ.get('XLA_FLAGS', ''))
+  forced = int(found[1]) if found else jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+  if forced < 0:
     jax.config.update('jax_num_cpu_devices', greatest_divisor(runs, cores()))
+  elif forced > 1:
+    threads = THREADS_OF_FORCED * forced
   if threads:
     os.environ.setdefault(THREADS, str(threads))
 

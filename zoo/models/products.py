@@ -38,8 +38,13 @@ def dot_general(x: Array, kernel: Array, dimension_numbers: Any, **options: Any)
 
 def is_slow(x: Array, kernel: Array) -> bool:
   """Whether this is one row and a large kernel."""
-  size, last = kernel.size * kernel.dtype.itemsize, x.shape[-1]
-  return x.size == last and last % PARTS == 0 and size >= LARGE and kernel.dtype == jnp.float32
+  large = kernel.dtype == jnp.float32 and kernel.size * kernel.dtype.itemsize >= LARGE
+  return large and len(kernel) % PARTS == 0 and all(map(is_one, x.shape[:-1]))
+
+
+def is_one(size: Any) -> bool:
+  """Whether a dimension is 1; that of an exported program may be open."""
+  return isinstance(size, int) and size == 1
 
 
 def in_parts(x: Array, kernel: Array) -> Array:
@@ -73,7 +78,7 @@ def products(rows: Array, table: Array) -> Array:
   Of one row the table comes first: the other way round XLA of jax 0.12.0 makes its transpose for
   CPUs, anew for each token of a sequence.
   """
-  if len(rows) == 1:
+  if is_one(rows.shape[0]):
     return jnp.dot(table, rows[0], preferred_element_type=jnp.float32)[None]
   return jnp.dot(rows, table.T, preferred_element_type=jnp.float32)
 
