@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.benchmark.measurements_test import workload
-from zoo.benchmark.verify import verify
+from zoo.benchmark.verify import Trained, compare, nudge, verify
 
 
 def made(strategy, loss):
@@ -56,3 +57,23 @@ def test_what_draws_is_compared_with_its_shares_on_one_device():
 @pytest.mark.parametrize('strategy', ['pmap', 'sharded'])
 def test_only_what_was_asked_for_is_verified(strategy):
   assert [v.strategy for v in verify(lambda s: made(s, mean), 1, [strategy])] == [strategy]
+
+
+@pytest.mark.parametrize(('noise', 'agrees'), [(0.0, False), (1e-3, False), (2e-2, True)])
+def test_nothing_better_is_asked_of_a_strategy_than_a_rounding_allows(noise, agrees):
+  before, losses = {'w': np.zeros(2)}, np.ones(1)
+  expected = Trained(before, {'w': np.array([1.0, 2.0])}, losses, 1)
+  found = Trained(before, {'w': np.array([1.0, 2.02])}, losses, 1)
+  verdict = compare('pmap', 'jit', found, expected, noise)
+  assert verdict.error == pytest.approx(1e-2)
+  assert verdict.agrees == agrees
+  assert f'a rounding makes {noise:.1e}' in str(verdict)
+
+
+def test_a_nudge_is_a_rounding():
+  params = {'w': np.linspace(-3, 3, 100, dtype=np.float32), 'n': np.arange(3)}
+  nudged = nudge(params)
+  np.testing.assert_array_equal(nudged['n'], params['n'])
+  assert nudged['w'].dtype == np.float32
+  assert np.all((nudged['w'] != params['w']) | (params['w'] == 0))
+  np.testing.assert_allclose(nudged['w'], params['w'], rtol=3e-7)
